@@ -1,0 +1,175 @@
+"""Atari 2600 games on ale-py's C++ environment: what an emulator is, and one of them to play.
+
+Training (`atari_vector.py`), evaluation and video all run `AtariVectorEnv`, so they see one
+emulator, one preprocessing and one law of starts. Compared with Stable-Baselines3's
+`AtariWrapper` and `VecFrameStack` over `BreakoutNoFrameskip-v4`, lives, ends and raw rewards are
+equal for equal actions, and so are frame numbers and the black frames with which the stack of a
+new game begins. The differences, most of them shown by
+`tests/envs/test_atari_against_sb3.py`, are:
+
+- Pixels are equal unless the two pooled frames differ in colour: ALE takes greys and then the
+  maximum, SB3 the maximum of each colour and then greys. Differences stay below some 40 of 255.
+- Starts: 0 to 29 no-ops under `noop_max=30`, where SB3 makes 1 to 30.
+- FIRE, if asked for: one frame at the start of a game, taken out of the no-ops. SB3 presses FIRE
+  and then action 2 for a whole step each, and again after every lost life.
+- Life loss: the game goes on from the observation itself. SB3 makes one no-op step first and
+  empties the stack.
+- The frame that ends a game is not in the last observation: ALE stops looking when the game is
+  over, so the newest frame of that stack is the one before.
+- The cap counts frames since the start's no-ops, SB3's includes them.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+from gymnasium.error import ResetNeeded
+
+from sndqn.envs.settings import AtariSettings
+from sndqn.errors import ConfigError, EnvironmentNameError
+
+if TYPE_CHECKING:
+    from ale_py.vector_env import AtariVectorEnv
+
+Pixels = npt.NDArray[np.uint8]
+
+#: Seeds are the emulator's, a C int.
+SEED_LIMIT = 2**31
+
+_SCREEN = (210, 160)
+
+
+def make_emulator(settings: AtariSettings, num_envs: int = 1, **arguments: Any) -> "AtariVectorEnv":
+    """Make ale-py's vector environment with the settings' conventions and unclipped rewards.
+
+    Args:
+        settings: The game and its protocol.
+        num_envs: Number of emulators.
+        **arguments: Of `AtariVectorEnv`, where they depart from the settings.
+
+    Raises:
+        EnvironmentNameError: ale-py has no such ROM.
+    """
+    from ale_py import roms
+    from ale_py.vector_env import AtariVectorEnv
+
+    if settings.game not in roms.get_all_rom_ids():
+        raise EnvironmentNameError(
+            f"ale-py has no ROM called {settings.game!r}; use resolve_env to find one by name."
+        )
+    conventions: dict[str, Any] = {
+        "max_num_frames_per_episode": settings.max_frames,
+        "repeat_action_probability": settings.sticky_actions,
+        "full_action_space": settings.full_action_space,
+        "img_height": settings.screen_size,
+        "img_width": settings.screen_size,
+        "stack_num": settings.frame_stack,
+        "frameskip": settings.frame_skip,
+        "noop_max": settings.noop_max,
+        "use_fire_reset": settings.fire_reset,
+        # Scores need the raw rewards; who trains on clipped ones clips them.
+        "reward_clipping": False,
+    }
+    return AtariVectorEnv(settings.game, num_envs, **(conventions | arguments))
+
+
+class AtariEnv(gymnasium.Env[Pixels, Any]):
+    """One Atari game for evaluation, replay and users: whole games, raw rewards, exact seeds.
+
+    Observations are uint8 of shape (frame_stack, screen_size, screen_size), the newest frame
+    last. Equal seeds and actions give equal games, here and in `AtariVecEnv`. Infos hold `lives`,
+    `frame_number` and `episode_frame_number`.
+
+    Args:
+        settings: The game and its protocol.
+        render_mode: None or `rgb_array`: frames (210, 160, 3) in colour, from a second emulator
+            in lock step, since ale-py's has no colour beside its observations. Screens of other
+            heights are scaled.
+    """
+
+    def __init__(self, settings: AtariSettings, render_mode: str | None = None) -> None:
+        if render_mode not in (None, "rgb_array"):
+            raise ConfigError(f"render_mode must be None or 'rgb_array', found {render_mode!r}.")
+        self.settings = settings
+        self.render_mode = render_mode
+        self.metadata = {
+            "render_modes": ["rgb_array"],
+            "render_fps": 60 / settings.frame_skip,
+        }
+        self._emulator = make_emulator(settings)
+        self._screen: AtariVectorEnv | None = None
+        if render_mode is not None:
+            height, width = _SCREEN
+            self._screen = make_emulator(
+                settings, img_height=height, img_width=width, grayscale=False, stack_num=1
+            )
+        self._frame = np.zeros((*_SCREEN, 3), np.uint8)
+        self.observation_space = self._emulator.single_observation_space
+        self.action_space = self._emulator.single_action_space
+        self._was_seeded = False
+        self._is_over = True
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Pixels, dict[str, Any]]:
+        """Start a game; a seed, in [0, 2**31), makes everything before it irrelevant.
+
+        A seeded reset loads the ROM anew, about 0.1 seconds. Without a seed the random numbers
+        go on where they were.
+        """
+        super().reset(seed=seed)
+        if seed is None and not self._was_seeded:
+            seed = int(self.np_random.integers(SEED_LIMIT))
+        if seed is not None and not 0 <= seed < SEED_LIMIT:
+            raise ConfigError(f"An Atari seed must be in [0, 2**31), found {seed}.")
+        self._was_seeded = True
+        self._is_over = False
+        observations, info = self._emulator.reset(seed=seed)
+        if self._screen is not None:
+            self._keep_frame(*self._screen.reset(seed=seed), info)
+        return observations[0], _single(info)
+
+    def step(self, action: int) -> tuple[Pixels, float, bool, bool, dict[str, Any]]:
+        """Hold an action for `frame_skip` frames; the reward is their sum."""
+        if self._is_over:
+            raise ResetNeeded("The game is over or was never started; call reset() first.")
+        # ale-py waits forever for the result of an action that does not exist.
+        if not 0 <= action < int(self.action_space.n):  # type: ignore[attr-defined]
+            raise ConfigError(f"{self.settings.name} has {self.action_space}, found {action}.")
+        actions = np.array([action], np.int64)
+        if self._screen is not None:
+            self._screen.send(actions)
+        observations, rewards, terminated, truncated, info = self._emulator.step(actions)
+        if self._screen is not None:
+            frames, *_, screen_info = self._screen.recv()
+            self._keep_frame(frames, screen_info, info)
+        self._is_over = bool(terminated[0] or truncated[0])
+        result = float(rewards[0]), bool(terminated[0]), bool(truncated[0]), _single(info)
+        return observations[0], *result
+
+    def _keep_frame(
+        self, frames: npt.NDArray[Any], screen_info: dict[str, Any], info: dict[str, Any]
+    ) -> None:
+        """Keep what the second emulator shows, sure that it is in the first one's state."""
+        assert _single(screen_info) == _single(info)
+        self._frame = frames[0, 0]
+
+    def render(self) -> Pixels:
+        """Return the current screen in colour, max-pooled as observations are, (210, 160, 3)."""
+        if self._screen is None:
+            raise ConfigError("To render, make the environment with render_mode='rgb_array'.")
+        return self._frame
+
+    def get_action_meanings(self) -> list[str]:
+        """Return the actions' names, such as NOOP and UPFIRE, in the order of their numbers."""
+        return [action.name for action in self._emulator.ale.get_action_set()]
+
+    def close(self) -> None:
+        """Do nothing: the emulators end with the object."""
+
+
+def _single(info: dict[str, Any]) -> dict[str, Any]:
+    """Return the info of the only environment."""
+    keys = ("lives", "frame_number", "episode_frame_number")
+    return {key: int(info[key][0]) for key in keys}

@@ -1,0 +1,176 @@
+"""What a name such as "Breakout" means: from what people type to exact settings."""
+
+import difflib
+import importlib.util
+import re
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from sndqn.envs.settings import (
+    ATARI_PROTOCOLS,
+    MINATAR_GAMES,
+    AtariSettings,
+    ControlSettings,
+    EnvSettings,
+    MinAtarSettings,
+    title_of,
+)
+from sndqn.errors import ConfigError, EnvironmentNameError, MissingExtraError
+
+if TYPE_CHECKING:
+    from gymnasium.envs.registration import EnvSpec
+
+#: ROMs that only two people can play; ale-py registers no environment for them.
+_TWO_PLAYER_ROMS = ("combat", "joust", "maze_craze", "warlords")
+
+_PROTOCOLS: dict[type[EnvSettings], dict[str, dict[str, Any]]] = {
+    AtariSettings: ATARI_PROTOCOLS,
+    MinAtarSettings: {"minatar": {}},
+    ControlSettings: {"gymnasium": {}},
+}
+
+#: The fields that a name decides; they are no overrides.
+_IDENTITY = ("game", "env_id", "protocol")
+
+# A settings class and the fields of it that the name decides.
+_Meaning = tuple[type[EnvSettings], dict[str, Any]]
+
+
+def resolve_env(name: str, protocol: str | None = None, **overrides: object) -> EnvSettings:
+    """Return the settings that a name stands for, under a protocol, with changes.
+
+    Names are forgiving: `Breakout`, `ms_pacman`, `ALE/Breakout-v5`, `BreakoutNoFrameskip-v4`,
+    `MinAtar/Breakout`, `cartpole` and every id registered with Gymnasium. An Atari id names the
+    game only; sticky actions, frame skip and the rest are the protocol's.
+
+    Args:
+        name: What the user typed.
+        protocol: `nature`, `machado` or `sb3` for Atari; None means the suite's default.
+        **overrides: Fields of the suite's settings; None means the protocol's value.
+
+    Raises:
+        EnvironmentNameError: No environment has this name, or the id would skip frames twice.
+        ConfigError: The protocol or an override does not belong to the suite.
+        UnsupportedSpaceError: Q-learning cannot take the environment's actions or observations.
+        MissingExtraError: The environment needs a package that is not installed.
+    """
+    meaning = _minatar_meaning(name) or _atari_meaning(name) or _control_meaning(name)
+    if meaning is None:
+        raise EnvironmentNameError(_unknown_name(name))
+    kind, identity = meaning
+    protocols = _PROTOCOLS[kind]
+    if protocol is None:
+        protocol = next(iter(protocols))
+    if protocol not in protocols:
+        raise ConfigError(
+            f"{name} is of the suite {kind.suite}, which has no protocol {protocol!r}; "
+            f"choose from {', '.join(protocols)}, or leave it out."
+        )
+    given = {field: value for field, value in overrides.items() if value is not None}
+    known = [field.name for field in fields(kind) if field.name not in _IDENTITY]
+    unknown = [field for field in given if field not in known]
+    if unknown:
+        raise ConfigError(
+            f"{name} is of the suite {kind.suite}, which has no setting {', '.join(unknown)}; "
+            f"it has {', '.join(known) or 'none'}."
+        )
+    return kind(protocol=protocol, **{**identity, **protocols[protocol], **given})
+
+
+def _key(name: str) -> str:
+    """Return a name without the differences that people do not mean: case, hyphens, underscores."""
+    return re.sub(r"[-_ ]", "", name).lower()
+
+
+def _split_version(name: str) -> tuple[str, int | None]:
+    """Split `Breakout-v4` into `Breakout` and 4; the version is None where there is none."""
+    match = re.fullmatch(r"(.+)-v(\d+)", name)
+    return (match[1], int(match[2])) if match else (name, None)
+
+
+def _minatar_meaning(name: str) -> _Meaning | None:
+    base, version = _split_version(name)
+    suite, _, title = base.partition("/")
+    games = {_key(game): game for game in MINATAR_GAMES}
+    if suite.lower() != "minatar" or _key(title) not in games or version not in (None, 0, 1):
+        return None
+    # Looked for, not imported: `import minatar` draws in seaborn and matplotlib, two seconds.
+    if importlib.util.find_spec("minatar") is None:
+        raise MissingExtraError(
+            f"{name} needs the package MinAtar, which is not installed; "
+            'type: pip install "sndqn[minatar]"'
+        )
+    identity: dict[str, Any] = {"game": games[_key(title)]}
+    if version == 1:
+        identity["minimal_actions"] = True
+    return MinAtarSettings, identity
+
+
+def _atari_games() -> dict[str, str]:
+    """Return every one-player ROM name by its key."""
+    from ale_py import roms
+
+    playable = (rom for rom in roms.get_all_rom_ids() if rom not in _TWO_PLAYER_ROMS)
+    return {_key(rom): rom for rom in playable}
+
+
+def _atari_meaning(name: str) -> _Meaning | None:
+    match = re.fullmatch(r"(ALE/)?([^/]+?)(NoFrameskip|Deterministic)?(?:-v(\d+))?", name)
+    rom = _atari_games().get(_key(match[2])) if match else None
+    if match is None or rom is None:
+        return None
+    form = (match[1] or "") + (match[3] or "")
+    names_the_game = {"": (None,), "ALE/": (None, "5"), "NoFrameskip": ("0", "4")}
+    if match[4] in names_the_game.get(form, ()):
+        return AtariSettings, {"game": rom}
+    if form in ("", "Deterministic") and match[4] in ("0", "4"):
+        raise EnvironmentNameError(
+            f"{name} skips frames by itself, and every protocol skips 4: up to 16 frames per step. "
+            f"Type {title_of(rom)}; --protocol decides sticky actions, --frame-skip the frames."
+        )
+    return None
+
+
+def _gymnasium_specs() -> "dict[str, EnvSpec]":
+    """Return what is registered with Gymnasium, less what the other suites answer for."""
+    import gymnasium
+
+    def is_others(spec: "EnvSpec") -> bool:
+        return str(spec.entry_point).startswith(("ale_py", "minatar"))
+
+    return {name: spec for name, spec in gymnasium.registry.items() if not is_others(spec)}
+
+
+def _control_meaning(name: str) -> _Meaning | None:
+    specs = _gymnasium_specs()
+    if name not in specs:
+        matches = [
+            spec
+            for spec in specs.values()
+            if _key(name) in (_key(spec.id), _key(_split_version(spec.id)[0]))
+        ]
+        if not matches:
+            return None
+        name = max(matches, key=lambda spec: spec.version or 0).id
+    from sndqn.envs.control import make_control_env
+
+    # Only the environment itself knows its spaces; these are built in milliseconds.
+    settings = ControlSettings(env_id=name)
+    make_control_env(settings).close()
+    return ControlSettings, {"env_id": name}
+
+
+def _unknown_name(name: str) -> str:
+    """Return the message for a name that nothing answers to, with the nearest ones."""
+    names = [title_of(game) for game in _atari_games().values()]
+    names += [f"MinAtar/{title_of(game)}" for game in MINATAR_GAMES]
+    names += [_split_version(env_id)[0] for env_id in _gymnasium_specs()]
+    by_key = {_key(known): known for known in names}
+    base, _ = _split_version(name.removeprefix("ALE/"))
+    near = [by_key[key] for key in difflib.get_close_matches(_key(base), by_key, n=3)]
+    advice = (
+        f"did you mean {' or '.join(near)}?"
+        if near
+        else "type an Atari game (Breakout), MinAtar/Breakout or a Gymnasium id (CartPole-v1)."
+    )
+    return f"No environment is called {name!r}; {advice}"

@@ -1,0 +1,275 @@
+"""What an environment is, as plain data: three frozen dataclasses, one per suite.
+
+An episode is a pure function of (settings, seed, actions), so settings are written into runs,
+agents and traces, and read back from files that others made: they validate themselves.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
+
+from sndqn.errors import ConfigError
+
+#: The fields in which each Atari protocol departs from the defaults of `AtariSettings`.
+ATARI_PROTOCOLS: dict[str, dict[str, Any]] = {
+    "nature": {},
+    "machado": {"sticky_actions": 0.25, "noop_max": 0, "life_loss": False},
+    "sb3": {"fire_reset": True},
+}
+
+#: MinAtar's games, by the names of their modules.
+MINATAR_GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
+
+
+def title_of(game: str) -> str:
+    """Return a game's public name: `ms_pacman` is MsPacman, as in Gymnasium's ids."""
+    return game.title().replace("_", "")
+
+
+def _require(holds: bool, field: str, expected: str, value: object) -> None:
+    """Raise ConfigError unless `holds`, saying what `field` takes and what it was given."""
+    if not holds:
+        raise ConfigError(f"{field} must be {expected}, found {value!r}.")
+
+
+def _require_probability(field: str, value: float) -> None:
+    _require(0 <= value < 1, field, "a probability in [0, 1)", value)
+
+
+def _sticky_words(probability: float) -> str:
+    return f"sticky actions {probability:g}" if probability else "no sticky actions"
+
+
+class _Settings:
+    """What the three kinds of settings share: type checks and the way to a JSON object."""
+
+    suite: ClassVar[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as a JSON-able dict that `settings_from_dict` reads back."""
+        return {"suite": self.suite, **asdict(self)}  # type: ignore[call-overload]
+
+    def _require_types(self) -> None:
+        """Check every field against its annotation; an int where a float belongs becomes one."""
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if field.type is float and type(value) is int:
+                # One spelling, so that equal settings have equal digests.
+                object.__setattr__(self, field.name, float(value))
+            else:
+                assert isinstance(field.type, type)
+                expected = f"of type {field.type.__name__}"
+                _require(type(value) is field.type, field.name, expected, value)
+
+    def _require_range(self, field: str, low: int, high: int) -> None:
+        value = getattr(self, field)
+        _require(low <= value <= high, field, f"between {low} and {high}", value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtariSettings(_Settings):
+    """An Atari 2600 game under a protocol; the defaults are the protocol `nature`.
+
+    Attributes:
+        game: ale-py's ROM name, such as `ms_pacman`.
+        protocol: Name of the conventions the other fields started from.
+        noop_max: A game starts with 0 to `noop_max - 1` no-op frames, drawn uniformly.
+        sticky_actions: Probability, per frame, that the emulator repeats its previous action.
+        life_loss: In training, losing a life ends an episode (not the game).
+        clip_rewards: In training, rewards are clipped to [-1, 1].
+        fire_reset: Press FIRE for one frame at the start of a game, where the game has FIRE.
+        frame_skip: Frames per step; the last two are max-pooled.
+        max_frames: A game is truncated after this many frames, no-ops not counted.
+        full_action_space: All 18 actions instead of those that the game uses.
+        frame_stack: Frames per observation.
+        screen_size: Height and width of a frame in pixels.
+    """
+
+    suite: ClassVar[str] = "atari"
+
+    game: str = "breakout"
+    protocol: str = "nature"
+    noop_max: int = 30
+    sticky_actions: float = 0.0
+    life_loss: bool = True
+    clip_rewards: bool = True
+    fire_reset: bool = False
+    frame_skip: int = 4
+    max_frames: int = 108_000
+    full_action_space: bool = False
+    frame_stack: int = 4
+    screen_size: int = 84
+
+    def __post_init__(self) -> None:
+        """Refuse values that no emulator takes."""
+        self._require_types()
+        # Which ROMs exist only ale-py knows; here we keep paths and the like out.
+        is_rom_name = re.fullmatch(r"[a-z0-9_]+", self.game) is not None
+        _require(is_rom_name, "game", "a ROM name such as 'ms_pacman'", self.game)
+        known = f"one of {', '.join(ATARI_PROTOCOLS)}"
+        _require(self.protocol in ATARI_PROTOCOLS, "protocol", known, self.protocol)
+        _require_probability("sticky_actions", self.sticky_actions)
+        # Upper ends far beyond use, so that a file from elsewhere cannot ask for all memory.
+        self._require_range("noop_max", 0, 1000)
+        self._require_range("frame_skip", 1, 60)
+        self._require_range("max_frames", 1, 10_000_000)
+        self._require_range("frame_stack", 1, 16)
+        self._require_range("screen_size", 1, 512)
+
+    @property
+    def name(self) -> str:
+        """What one types and what run folders are called, such as `MsPacman`."""
+        return title_of(self.game)
+
+    @property
+    def frames_per_step(self) -> int:
+        """Emulated frames per agent step."""
+        return self.frame_skip
+
+    def describe(self) -> str:
+        """Return one line that says what the name means under these settings."""
+        start = f"0 to {self.noop_max - 1} no-ops" if self.noop_max > 1 else "no no-ops"
+        if self.fire_reset:
+            start += " after FIRE"
+        rules = [
+            _sticky_words(self.sticky_actions),
+            start,
+            f"{self.frame_skip} frames per step",
+            f"cap {self.max_frames} frames",
+        ]
+        if self.full_action_space:
+            rules.append("all 18 actions")
+        training = [
+            "life loss ends an episode" if self.life_loss else "an episode is a whole game",
+            "rewards clipped to [-1, 1]" if self.clip_rewards else "rewards raw",
+        ]
+        return (
+            f"{self.name}: Atari, protocol {self.protocol}{self._departures()} "
+            f"({', '.join(rules)}; training: {', '.join(training)}; "
+            "scores are raw, of whole games)"
+        )
+
+    def _departures(self) -> str:
+        """Return how the settings depart from the protocol they name, or nothing."""
+        protocol = AtariSettings(
+            game=self.game, protocol=self.protocol, **ATARI_PROTOCOLS[self.protocol]
+        )
+        changed = [
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in fields(self)
+            if getattr(self, field.name) != getattr(protocol, field.name)
+        ]
+        return f" with {', '.join(changed)}" if changed else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MinAtarSettings(_Settings):
+    """A MinAtar game; the defaults are those of MinAtar and of the paper.
+
+    Attributes:
+        game: `asterix`, `breakout`, `freeway`, `seaquest` or `space_invaders`.
+        protocol: `minatar`, the only one.
+        sticky_actions: Probability that a step repeats the previous action.
+        difficulty_ramping: The game gets faster as it goes on, where it can.
+        minimal_actions: Only the actions that the game uses, instead of all six.
+    """
+
+    suite: ClassVar[str] = "minatar"
+
+    game: str = "breakout"
+    protocol: str = "minatar"
+    sticky_actions: float = 0.1
+    difficulty_ramping: bool = True
+    minimal_actions: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse games and values that MinAtar does not have."""
+        self._require_types()
+        known = f"one of {', '.join(MINATAR_GAMES)}"
+        _require(self.game in MINATAR_GAMES, "game", known, self.game)
+        _require(self.protocol == "minatar", "protocol", "'minatar'", self.protocol)
+        _require_probability("sticky_actions", self.sticky_actions)
+
+    @property
+    def name(self) -> str:
+        """What one types and what run folders are called, such as `MinAtar/SpaceInvaders`."""
+        return f"MinAtar/{title_of(self.game)}"
+
+    @property
+    def frames_per_step(self) -> int:
+        """One: MinAtar skips no frames."""
+        return 1
+
+    def describe(self) -> str:
+        """Return one line that says what the name means under these settings."""
+        return (
+            f"{self.name}: MinAtar, 10x10 channels "
+            f"({_sticky_words(self.sticky_actions)}, "
+            f"difficulty ramping {'on' if self.difficulty_ramping else 'off'}, "
+            f"{'minimal actions' if self.minimal_actions else 'all 6 actions'}; "
+            "rewards and scores raw)"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlSettings(_Settings):
+    """An environment registered with Gymnasium, as it is registered.
+
+    Attributes:
+        env_id: Gymnasium's id with its version, such as `CartPole-v1`.
+        protocol: `gymnasium`, the only one.
+    """
+
+    suite: ClassVar[str] = "control"
+
+    env_id: str = "CartPole-v1"
+    protocol: str = "gymnasium"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be a Gymnasium id: importing `module:id` would run any module."""
+        self._require_types()
+        is_id = re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", self.env_id) is not None
+        _require(is_id, "env_id", "a Gymnasium id such as 'CartPole-v1'", self.env_id)
+        _require(self.protocol == "gymnasium", "protocol", "'gymnasium'", self.protocol)
+
+    @property
+    def name(self) -> str:
+        """What one types and what run folders are called: the id."""
+        return self.env_id
+
+    @property
+    def frames_per_step(self) -> int:
+        """One: Gymnasium's control tasks skip no frames."""
+        return 1
+
+    def describe(self) -> str:
+        """Return one line that says what the name means under these settings."""
+        return f"{self.name}: Gymnasium, as registered (its own time limit; rewards raw)"
+
+
+EnvSettings = AtariSettings | MinAtarSettings | ControlSettings
+
+
+def settings_from_dict(data: Mapping[str, Any]) -> EnvSettings:
+    """Read settings back from `to_dict()`, trusting nothing; left-out fields take their defaults.
+
+    Raises:
+        ConfigError: On an unknown suite or key, a wrong type, or a value out of range.
+    """
+    classes: dict[str, type[EnvSettings]] = {
+        kind.suite: kind for kind in (AtariSettings, MinAtarSettings, ControlSettings)
+    }
+    _require(isinstance(data, Mapping), "environment settings", "a mapping", data)
+    values = dict(data)
+    suite = values.pop("suite", None)
+    _require(suite in list(classes), "suite", f"one of {', '.join(classes)}", suite)
+    kind = classes[suite]
+    known = [field.name for field in fields(kind)]
+    unknown = sorted(str(key) for key in values if key not in known)
+    if unknown:
+        raise ConfigError(
+            f"{suite} environments have no setting {', '.join(unknown)}; "
+            f"they have {', '.join(known)}."
+        )
+    return kind(**values)

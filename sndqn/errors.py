@@ -1,0 +1,41 @@
+"""Every way sndqn refuses: one class each, one or two lines for the person who caused it.
+
+Each message says what was expected, what was found and what to type instead. The command line
+prints it and exits with status 2; a library user sees an ordinary exception.
+"""
+
+
+class SndqnError(Exception):
+    """Base of every error a user can cause and mend; its message stands alone."""
+
+
+class ConfigError(SndqnError, ValueError):
+    """A setting is unknown, out of range, of the wrong type, or contradicts another."""
+
+
+class EnvironmentNameError(SndqnError, ValueError):
+    """A name that no environment of any suite answers to."""
+
+
+class UnsupportedSpaceError(SndqnError, ValueError):
+    """An observation or action space that Q-learning or the chosen network cannot take."""
+
+
+class SelectionError(SndqnError, ValueError):
+    """A layer selection that names layers the network does not have."""
+
+
+class MissingExtraError(SndqnError, ImportError):
+    """An optional package is not installed; the message has the command that installs it."""
+
+
+class RunFolderError(SndqnError):
+    """A run folder is missing, incomplete, unwritable or in use."""
+
+
+class AgentFileError(SndqnError, ValueError):
+    """An agent file is damaged, of an unknown version, or contradicts its own description."""
+
+
+class TraceError(SndqnError, ValueError):
+    """A trace is damaged, was edited, or does not replay to what it records."""

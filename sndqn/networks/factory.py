@@ -1,0 +1,237 @@
+"""The Q-network factory: torso and head for the given spaces, SN on the selected layers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.preprocessing import (
+    get_flattened_obs_dim,
+    is_image_space,
+    is_image_space_channels_first,
+    preprocess_obs,
+)
+from stable_baselines3.common.torch_layers import CombinedExtractor
+from stable_baselines3.common.torch_layers import NatureCNN as SB3NatureCNN
+from torch import Tensor, nn
+
+from sndqn.errors import ConfigError, UnsupportedSpaceError
+from sndqn.networks.heads import HeadName, make_head
+from sndqn.networks.torsos import MLP, MinAtarCNN, NatureCNN
+from sndqn.spectral import normalize_layers, select_layers
+from sndqn.spectral.functional import Mode
+from sndqn.spectral.layers import Bound, ConvNorm
+from sndqn.spectral.selection import Selection, format_selection
+
+TorsoName = Literal["mlp", "nature_cnn", "minatar_cnn"]
+Torso = TorsoName | nn.Module | Callable[..., nn.Module]
+Observation = Tensor | dict[str, Tensor]
+Network = TypeVar("Network", bound=nn.Module)
+
+_TORSOS: dict[str, type[nn.Module]] = {
+    "mlp": MLP,
+    "nature_cnn": NatureCNN,
+    "minatar_cnn": MinAtarCNN,
+}
+
+
+@dataclass(frozen=True)
+class SpectralSettings:
+    """What is normalised and how.
+
+    Attributes:
+        layers: Selection of weight layers, see `sndqn.spectral.select_layers`.
+        bound: The value σ is held to, or "initial".
+        mode: "normalize" or "shrink".
+        conv_norm: "operator" or "kernel".
+        n_power_iterations: Steps of power iteration in each training-mode forward pass.
+        grad_through_norm: Whether the gradient flows through σ.
+    """
+
+    layers: Selection = "-2"
+    bound: Bound = 1.0
+    mode: Mode = "normalize"
+    conv_norm: ConvNorm = "operator"
+    n_power_iterations: int = 1
+    grad_through_norm: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", format_selection(self.layers))
+
+
+class QNetwork(nn.Module):
+    """Q-values of every action, from observations as the environment gives them.
+
+    Args:
+        observation_space: Its images, uint8, are divided by 255.
+        action_space: The actions.
+        features_extractor: The torso; has `features_dim`.
+        q_net: The head.
+        normalize_images: Whether images are divided by 255.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Discrete,
+        features_extractor: nn.Module,
+        q_net: nn.Module,
+        normalize_images: bool = True,
+    ) -> None:
+        super().__init__()
+        self.observation_space = observation_space
+        self.action_space = action_space
+        self.normalize_images = normalize_images
+        self.features_extractor = features_extractor
+        self.q_net = q_net
+
+    def forward(self, observation: Observation) -> Tensor:
+        """Maps a batch of observations to Q-values, shape (batch, actions)."""
+        prepared = preprocess_obs(observation, self.observation_space, self.normalize_images)
+        q_values: Tensor = self.q_net(self.features_extractor(prepared))
+        return q_values
+
+
+def make_q_network(
+    observation_space: spaces.Space[Any],
+    action_space: spaces.Space[Any],
+    *,
+    torso: Torso | None = None,
+    torso_kwargs: Mapping[str, Any] | None = None,
+    head: HeadName = "linear",
+    net_arch: Sequence[int] | None = None,
+    activation_fn: type[nn.Module] = nn.ReLU,
+    normalize_images: bool = True,
+    sn_layers: Selection = "-2",
+    sn_bound: Bound = 1.0,
+    sn_mode: Mode = "normalize",
+    sn_conv_norm: ConvNorm = "operator",
+    sn_power_iterations: int = 1,
+    sn_grad_through_norm: bool = True,
+) -> QNetwork:
+    """Makes a Q-network with SN on the selected layers.
+
+    Initial weights depend on torch's random state alone, not on what is normalised, and are those
+    of Stable-Baselines3's network of the same shape.
+
+    Args:
+        observation_space: Box (vectors, channel-first images, grids), Discrete, or Dict.
+        action_space: Discrete.
+        torso: "mlp", "nature_cnn", "minatar_cnn"; a Stable-Baselines3 features extractor class; or
+            a module with `features_dim`. By default what fits the observations.
+        torso_kwargs: Further arguments of the torso.
+        head: "linear" or "dueling".
+        net_arch: Hidden layers between torso and output; (64, 64), or none after a CNN.
+        activation_fn: Activation of those layers.
+        normalize_images: Whether images, uint8, are divided by 255.
+        sn_layers: Which weight layers are normalised, counted over torso and head together.
+        sn_bound: The value σ is held to, or "initial".
+        sn_mode: "normalize" or "shrink".
+        sn_conv_norm: "operator" or "kernel".
+        sn_power_iterations: Steps of power iteration in each training-mode forward pass.
+        sn_grad_through_norm: Whether the gradient flows through σ.
+
+    Raises:
+        UnsupportedSpaceError: Actions that are not Discrete; an image with its channels last.
+        SelectionError: A selection of layers that are not there.
+    """
+    if not isinstance(action_space, spaces.Discrete):
+        raise UnsupportedSpaceError(
+            f"Q-learning needs Discrete actions, found {action_space}: choose another environment"
+        )
+    features_extractor = make_torso(observation_space, torso, **(torso_kwargs or {}))
+    if net_arch is None:
+        cnns = (NatureCNN, MinAtarCNN, SB3NatureCNN)
+        net_arch = () if isinstance(features_extractor, cnns) else (64, 64)
+    q_net = make_head(
+        head,
+        int(features_extractor.features_dim),  # type: ignore[arg-type]
+        int(action_space.n),
+        net_arch,
+        activation_fn,
+    )
+    network = QNetwork(observation_space, action_space, features_extractor, q_net, normalize_images)
+    settings = SpectralSettings(
+        sn_layers, sn_bound, sn_mode, sn_conv_norm, sn_power_iterations, sn_grad_through_norm
+    )
+    return apply_settings(network, observation_space, settings)
+
+
+def apply_settings(
+    network: Network, observation_space: spaces.Space[Any], settings: SpectralSettings
+) -> Network:
+    """Normalises the selected layers of a finished network, in place.
+
+    Every buffer has its final shape from then on: Stable-Baselines3 collects those it copies once.
+
+    Args:
+        network: A module that takes observations.
+        observation_space: Their space; an observation of zeros tells convolutions their sizes.
+        settings: What is normalised and how.
+    """
+    names = [entry.name for entry in select_layers(network, settings.layers)]
+    normalize_layers(
+        network,
+        names,
+        zero_observation(observation_space),
+        bound=settings.bound,
+        mode=settings.mode,
+        conv_norm=settings.conv_norm,
+        n_power_iterations=settings.n_power_iterations,
+        grad_through_norm=settings.grad_through_norm,
+    )
+    return network
+
+
+def make_torso(
+    observation_space: spaces.Space[Any], torso: Torso | None = None, **kwargs: Any
+) -> nn.Module:
+    """Makes a torso for observations; see `make_q_network`."""
+    if torso is None:
+        torso = default_torso(observation_space)
+    if isinstance(torso, nn.Module):
+        return torso
+    if callable(torso):
+        return torso(observation_space, **kwargs)
+    if torso not in _TORSOS:
+        raise ConfigError(f"torso: expected one of {', '.join(_TORSOS)}, found {torso!r}")
+    shape: Sequence[int] = observation_space.shape or ()
+    if torso == "mlp":
+        shape = (get_flattened_obs_dim(observation_space),)
+    elif len(shape) != 3:
+        raise UnsupportedSpaceError(
+            f"torso {torso}: expected observations of (channels, height, width), found "
+            f'{observation_space}. Use torso "mlp"'
+        )
+    elif is_image_space(observation_space) and not is_image_space_channels_first(
+        observation_space  # type: ignore[arg-type]
+    ):
+        raise UnsupportedSpaceError(
+            f"torso {torso}: expected (channels, height, width), found channels last, {shape}: "
+            "wrap the environment in stable_baselines3.common.vec_env.VecTransposeImage"
+        )
+    return _TORSOS[torso](shape, **kwargs)
+
+
+def default_torso(observation_space: spaces.Space[Any]) -> Torso:
+    """Chooses the torso that fits: a CNN for images and grids, an MLP for the rest."""
+    if isinstance(observation_space, spaces.Dict):
+        return CombinedExtractor
+    if is_image_space(observation_space):
+        return "nature_cnn"
+    if isinstance(observation_space, spaces.Box) and len(observation_space.shape) == 3:
+        return "minatar_cnn"
+    return "mlp"
+
+
+def zero_observation(space: spaces.Space[Any]) -> Observation:
+    """Gives a batch of one observation, all zeros, without the space's random state."""
+    if isinstance(space, spaces.Dict):
+        return {key: _zeros(part) for key, part in space.spaces.items()}
+    return _zeros(space)
+
+
+def _zeros(space: spaces.Space[Any]) -> Tensor:
+    return torch.as_tensor(np.zeros((1, *(space.shape or ())), dtype=space.dtype))

@@ -1,0 +1,77 @@
+"""The factor that holds a layer under its norm, and its gradient."""
+
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sndqn.spectral.norms import TINY
+
+Mode = Literal["normalize", "shrink"]
+
+
+class Hold(NamedTuple):
+    """How a layer is held: the factor on its output as a function of σ."""
+
+    bound: Tensor
+    mode: Mode
+
+    def scale_of(self, sigma: Tensor) -> Tensor:
+        """Gives bound / σ, at most 1 when shrinking. A zero weight has no norm: factor 1."""
+        ceiling = self.bound / sigma.clamp_min(TINY)
+        if self.mode == "shrink":
+            return ceiling.clamp_max(1.0)
+        return torch.where(sigma > TINY, ceiling, torch.ones_like(ceiling))
+
+    def slope_of(self, sigma: Tensor) -> Tensor:
+        """Gives the derivative of the factor by σ: zero where the factor is constant."""
+        threshold = self.bound if self.mode == "shrink" else self.bound.new_tensor(TINY)
+        slope = -self.bound / sigma.clamp_min(TINY) ** 2
+        return torch.where(sigma > threshold, slope, torch.zeros_like(slope))
+
+
+class LinearThroughNorm(torch.autograd.Function):
+    """z = s(σ(W)) · W x, with dσ/dW = u vᵀ.
+
+    Autograd by itself would write u vᵀ as a matrix the size of W and add it in passes of their
+    own; here it rides as one rank-1 update on the weight's gradient.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, u: Tensor, v: Tensor, sigma: Tensor, hold: Hold
+    ) -> Tensor:
+        """Takes x (batch, in), W (out, in), u (out,), v (in,) and σ."""
+        z = F.linear(x, weight)
+        ctx.save_for_backward(x, weight, u, v, sigma, z)
+        ctx.hold = hold
+        return z * hold.scale_of(sigma)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Gives the gradients of x and W."""
+        x, weight, u, v, sigma, z = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is wanted: let autograd see every step
+            z = linear_through_norm(x, weight, u, v, ctx.hold)
+            needed = [
+                t for t, needs in zip((x, weight), ctx.needs_input_grad, strict=False) if needs
+            ]
+            grads = iter(torch.autograd.grad(z, needed, grad, create_graph=True))
+            return *(next(grads) if needs else None for needs in ctx.needs_input_grad[:2]), *[
+                None
+            ] * 4
+        grad_z = grad * ctx.hold.scale_of(sigma)
+        grad_x = grad_z @ weight if ctx.needs_input_grad[0] else None
+        grad_weight = None
+        if ctx.needs_input_grad[1]:
+            grad_sigma = ctx.hold.slope_of(sigma) * torch.sum(grad * z)
+            grad_weight = (grad_z.t() @ x).addr_(u * grad_sigma, v)
+        return grad_x, grad_weight, None, None, None, None
+
+
+def linear_through_norm(x: Tensor, weight: Tensor, u: Tensor, v: Tensor, hold: Hold) -> Tensor:
+    """The same function left to autograd: slower, for second derivatives and mixed precision."""
+    with torch.autocast(x.device.type, enabled=False):
+        scale = hold.scale_of(torch.dot(u, torch.mv(weight, v)))
+    return F.linear(x, weight) * scale

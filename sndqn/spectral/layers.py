@@ -1,0 +1,354 @@
+"""Linear and convolution layers held under a spectral norm, and the functions that make them.
+
+A normalised layer is a layer: `weight` stays an ordinary parameter with its ordinary name. A linear
+layer scales its output instead of its weight, (W/σ) x = (W x)/σ, which is exact and spares several
+passes over the largest matrix of a network. What the power iteration knows lives in buffers named
+`running_*`, updated in place: Stable-Baselines3 copies buffers of that name to its target networks
+at each hard update, and no others.
+
+Source: Miyato et al., ICLR 2018 (arXiv 1802.05957); Gogianu et al., ICML 2021 (PMLR 139:3734-3744).
+"""
+
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sndqn.errors import ConfigError
+from sndqn.spectral.functional import Hold, LinearThroughNorm, Mode, linear_through_norm
+from sndqn.spectral.norms import (
+    TINY,
+    LinearMap,
+    Pair,
+    certified_norm,
+    convolution_map,
+    exact_norm,
+    matrix_map,
+    top_singular_vectors,
+    unit,
+)
+
+ConvNorm = Literal["operator", "kernel"]
+Bound = float | Literal["initial"]
+
+_RUNNING = ("running_u", "running_v", "running_sigma")
+
+
+class SpectralLayer(nn.Module):
+    """What the normalised layers share: the power iteration, the scale, and their state.
+
+    In training mode each forward pass refines σ by `n_power_iterations` steps of power iteration;
+    in evaluation mode it reads the stored σ and changes nothing. So a measurement, a second
+    forward pass of Double DQN or an acting step belongs in evaluation mode.
+
+    Attributes:
+        running_u: Left singular vector, of length 1, in the shape of one output.
+        running_v: Right singular vector, of length 1, in the shape of one input.
+        running_sigma: Estimate of the raw weight's σ, a scalar tensor.
+        bound: The value σ is held to, a scalar tensor.
+        mode: "normalize" scales to the bound; "shrink" only scales down to it.
+        n_power_iterations: Steps of power iteration in each training-mode forward pass.
+        grad_through_norm: Whether gradients see that σ depends on the weight.
+        live: Whether evaluation mode computes σ from the stored v for the weight as it is, instead
+            of reading the stored σ; False by default. For a network whose weights somebody else
+            moves, as Stable-Baselines3 moves a target network's.
+    """
+
+    weight: Tensor
+    running_u: Tensor
+    running_v: Tensor
+    running_sigma: Tensor
+    bound: Tensor
+    mode: Mode
+    n_power_iterations: int
+    grad_through_norm: bool
+    bound_is_initial: bool
+    live: bool
+
+    def _linear_map(self) -> LinearMap:
+        """Gives the layer without its bias as a linear map of one input to one output."""
+        raise NotImplementedError
+
+    def _norm_arguments(self) -> dict[str, Any]:
+        """Gives what `exact_norm` needs besides the weight."""
+        return {}
+
+    def _setup_spectral(
+        self, bound: Bound, mode: Mode, n_power_iterations: int, grad_through_norm: bool
+    ) -> None:
+        if bound != "initial" and not (isinstance(bound, int | float) and 0 < bound < float("inf")):
+            raise ConfigError(f'bound: expected a positive number or "initial", found {bound!r}')
+        if mode not in ("normalize", "shrink"):
+            raise ConfigError(f'mode: expected "normalize" or "shrink", found {mode!r}')
+        if n_power_iterations < 1:
+            raise ConfigError(f"n_power_iterations: expected 1 or more, found {n_power_iterations}")
+        self.mode = mode
+        self.n_power_iterations = n_power_iterations
+        self.grad_through_norm = grad_through_norm
+        self.bound_is_initial = bound == "initial"
+        self.live = False
+        linear_map, like = self._linear_map(), self.weight.detach()
+        self.register_buffer("running_u", like.new_zeros(linear_map.out_shape))
+        self.register_buffer("running_v", like.new_zeros(linear_map.in_shape))
+        self.register_buffer("running_sigma", like.new_zeros(()))
+        self.register_buffer("bound", like.new_tensor(1.0 if bound == "initial" else bound))
+        self.reset_sigma()
+        if self.bound_is_initial:
+            self._hold_initial_norm()
+
+    @torch.no_grad()
+    def reset_sigma(self) -> None:
+        """Finds σ and its vectors afresh, to about 1e-6, whatever the buffers held."""
+        u, v, sigma = top_singular_vectors(self._linear_map(), self.weight.detach())
+        self.running_u.copy_(u)
+        self.running_v.copy_(v)
+        self.running_sigma.copy_(torch.nan_to_num(sigma, nan=0.0))
+        self.refresh_sigma()
+
+    def _hold_initial_norm(self) -> None:
+        if not float(self.running_sigma) > TINY:
+            raise ConfigError(
+                'bound "initial" holds a layer to the norm it came with, but this one\'s weight is '
+                "zero or not finite: give a number"
+            )
+        self.bound.copy_(self.running_sigma)
+
+    @torch.no_grad()
+    def power_iteration(self, n_iterations: int = 1) -> None:
+        """Refines the stored σ and vectors for the weight as it is now."""
+        linear_map = self._linear_map()
+        for _ in range(n_iterations):
+            self.running_v.copy_(unit(linear_map.adjoint(self.running_u), self.running_v))
+            output = linear_map.apply(self.running_v)
+            self.running_u.copy_(unit(output, self.running_u))
+        self._store_sigma(torch.linalg.vector_norm(output))
+
+    @torch.no_grad()
+    def refresh_sigma(self) -> None:
+        """Computes the stored σ anew for the weight as it is now; the vectors stay."""
+        self._store_sigma(self._stretch())
+
+    def _stretch(self) -> Tensor:
+        """Gives |A v|, σ as the stored v sees it."""
+        stretch: Tensor = torch.linalg.vector_norm(self._linear_map().apply(self.running_v))
+        return stretch
+
+    def _store_sigma(self, sigma: Tensor) -> None:
+        self.running_sigma.copy_(torch.where(torch.isfinite(sigma), sigma, self.running_sigma))
+
+    @property
+    def hold(self) -> Hold:
+        """The factor on the output as a function of σ."""
+        return Hold(self.bound, self.mode)
+
+    @property
+    def scale(self) -> Tensor:
+        """The factor evaluation mode puts on the output; a scalar tensor."""
+        return self.hold.scale_of(self._stretch() if self.live else self.running_sigma)
+
+    @property
+    def effective_weight(self) -> Tensor:
+        """The weight of the plain layer that computes the same function in evaluation mode."""
+        return self.weight * self.scale
+
+    def exact_sigma(self, *, effective: bool = True) -> float:
+        """Computes σ to rounding, of the effective weight or of the raw one. Changes nothing."""
+        sigma = exact_norm(self.weight, **self._norm_arguments())
+        return sigma * float(self.scale) if effective else sigma
+
+    def certified_sigma(self, *, effective: bool = True) -> float:
+        """Bounds σ from above, of the effective weight or of the raw one. Changes nothing."""
+        sigma = certified_norm(self.weight, **self._norm_arguments())
+        return sigma * float(self.scale) if effective else sigma
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        # A plain layer's state has a weight and no vectors: take the weight, then find them.
+        plain = prefix + "weight" in state_dict and prefix + "running_sigma" not in state_dict
+        if plain:
+            own = {prefix + name: getattr(self, name) for name in (*_RUNNING, "bound")}
+            state_dict = {**state_dict, **own}
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        if plain:
+            self.reset_sigma()
+            if self.bound_is_initial:
+                self._hold_initial_norm()
+
+    def extra_repr(self) -> str:
+        """Adds the spectral settings to the plain layer's own."""
+        bound = "initial" if self.bound_is_initial else f"{float(self.bound):g}"
+        return f"{super().extra_repr()}, bound={bound}, mode={self.mode}"
+
+
+class SpectralLinear(SpectralLayer, nn.Linear):
+    """A linear layer whose weight acts with a bounded spectral norm.
+
+    Args:
+        in_features: As in `torch.nn.Linear`.
+        out_features: As in `torch.nn.Linear`.
+        bias: As in `torch.nn.Linear`.
+        bound: The value σ is held to; "initial" is the weight's own σ at construction.
+        mode: "normalize" (W · bound / σ) or "shrink" (only where σ exceeds the bound).
+        n_power_iterations: Steps of power iteration in each training-mode forward pass.
+        grad_through_norm: Whether the gradient flows through σ.
+        device: As in `torch.nn.Linear`.
+        dtype: As in `torch.nn.Linear`.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        bound: Bound = 1.0,
+        mode: Mode = "normalize",
+        n_power_iterations: int = 1,
+        grad_through_norm: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        nn.Linear.__init__(self, in_features, out_features, bias, device=device, dtype=dtype)
+        self._setup_spectral(bound, mode, n_power_iterations, grad_through_norm)
+
+    def _linear_map(self) -> LinearMap:
+        return matrix_map(self.weight.detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Applies the normalised layer; x of shape (..., in), the result (..., out)."""
+        if self.training:
+            with torch.autocast(x.device.type, enabled=False):
+                self.power_iteration(self.n_power_iterations)
+        if self.training and self.grad_through_norm:
+            z = self._through_norm(x.flatten(0, -2)).view(*x.shape[:-1], self.out_features)
+        else:
+            z = F.linear(x, self.weight) * self.scale
+        return z if self.bias is None else z + self.bias
+
+    def _through_norm(self, x: Tensor) -> Tensor:
+        # Copies: the buffers move in place at the next forward, maybe before this backward.
+        u, v, sigma = self.running_u.clone(), self.running_v.clone(), self.running_sigma.clone()
+        if torch.is_autocast_enabled(x.device.type):
+            return linear_through_norm(x, self.weight, u, v, self.hold)
+        z = LinearThroughNorm.apply(x, self.weight, u, v, sigma, self.hold)  # type: ignore[no-untyped-call]
+        return cast(Tensor, z)
+
+
+class SpectralConv2d(SpectralLayer, nn.Conv2d):
+    """A convolution held under a spectral norm: its operator's by default, or its kernel's.
+
+    Args:
+        *args: As in `torch.nn.Conv2d`.
+        input_size: Height and width of the inputs; the operator's norm depends on them.
+        conv_norm: "operator", the true norm at that input size (the paper's); or "kernel", torch's
+            own number, of the kernel as a matrix (out, in · height · width), which is smaller.
+        bound: The value σ is held to; "initial" is the weight's own σ at construction.
+        mode: "normalize" (W · bound / σ) or "shrink" (only where σ exceeds the bound).
+        n_power_iterations: Steps of power iteration in each training-mode forward pass.
+        grad_through_norm: Whether the gradient flows through σ.
+        **kwargs: As in `torch.nn.Conv2d`.
+
+    Raises:
+        ConfigError: The operator's norm without `input_size`, or with padding other than zeros.
+    """
+
+    conv_norm: ConvNorm
+    input_size: Pair | None
+
+    def __init__(
+        self,
+        *args: Any,
+        input_size: Pair | None = None,
+        conv_norm: ConvNorm = "operator",
+        bound: Bound = 1.0,
+        mode: Mode = "normalize",
+        n_power_iterations: int = 1,
+        grad_through_norm: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        nn.Conv2d.__init__(self, *args, **kwargs)
+        self._setup_convolution(input_size, conv_norm)
+        self._setup_spectral(bound, mode, n_power_iterations, grad_through_norm)
+
+    def _setup_convolution(self, input_size: Pair | None, conv_norm: ConvNorm) -> None:
+        if conv_norm not in ("operator", "kernel"):
+            raise ConfigError(f'conv_norm: expected "operator" or "kernel", found {conv_norm!r}')
+        self.conv_norm = conv_norm
+        self.input_size = None if input_size is None else (int(input_size[0]), int(input_size[1]))
+        if conv_norm == "kernel":
+            return
+        if self.input_size is None:
+            raise ConfigError(
+                "a convolution's operator norm depends on its input size: pass input_size=(height, "
+                'width), or conv_norm="kernel" for torch\'s flattened-kernel norm'
+            )
+        if self.padding_mode != "zeros":
+            raise ConfigError(
+                f'the operator norm is for zero padding, this layer pads by "{self.padding_mode}": '
+                'pass conv_norm="kernel"'
+            )
+
+    def _geometry(self) -> dict[str, Any]:
+        if self.padding == "valid":
+            padding = (0, 0)
+        elif self.padding == "same":
+            reach = [self.dilation[i] * (self.kernel_size[i] - 1) for i in range(2)]
+            if any(r % 2 for r in reach):
+                raise ConfigError(
+                    f'padding="same" with kernel {self.kernel_size} pads unevenly: pass numbers'
+                )
+            padding = (reach[0] // 2, reach[1] // 2)
+        else:
+            padding = cast(Pair, self.padding)
+        return {
+            "input_size": self.input_size,
+            "stride": self.stride,
+            "padding": padding,
+            "dilation": self.dilation,
+            "groups": self.groups,
+        }
+
+    def _linear_map(self) -> LinearMap:
+        return self._map_of(self.weight.detach())
+
+    def _map_of(self, weight: Tensor) -> LinearMap:
+        if self.conv_norm == "kernel":
+            return matrix_map(weight)
+        return convolution_map(weight, **self._geometry())
+
+    def _norm_arguments(self) -> dict[str, Any]:
+        return {} if self.conv_norm == "kernel" else self._geometry()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Applies the normalised layer; x of shape (batch, in, height, width)."""
+        if self.conv_norm == "operator" and x.shape[-2:] != self.input_size:
+            raise ConfigError(
+                f"this layer is normalised for inputs of {self.input_size}, found "
+                f"{tuple(x.shape[-2:])}: "
+                'apply spectral_norm with that input_size, or with conv_norm="kernel"'
+            )
+        if self.training:
+            with torch.autocast(x.device.type, enabled=False):
+                scale = self._training_scale()
+        else:
+            scale = self.scale
+        # A kernel is far smaller than what it puts out: here the weight is the one to scale.
+        z: Tensor = self._conv_forward(x, self.weight * scale, self.bias)
+        return z
+
+    def _training_scale(self) -> Tensor:
+        if self.n_power_iterations > 1:
+            self.power_iteration(self.n_power_iterations - 1)
+        with torch.no_grad():
+            adjoint = self._linear_map().adjoint(self.running_u)
+            self.running_v.copy_(unit(adjoint, self.running_v))
+        # The last half step yields u, σ and, as σ = |A v|, the gradient u vᵀ of σ at once.
+        weight = self.weight if self.grad_through_norm else self.weight.detach()
+        output = self._map_of(weight).apply(self.running_v.clone())
+        sigma: Tensor = torch.linalg.vector_norm(output)
+        with torch.no_grad():
+            self.running_u.copy_(unit(output, self.running_u))
+            self._store_sigma(sigma)
+        return self.hold.scale_of(sigma)
