@@ -18,6 +18,7 @@ from torch import nn
 
 from sndqn.errors import UnsupportedSpaceError
 from sndqn.networks import MinAtarCNN, NatureCNN, QNetwork, SpectralSettings, make_q_network
+from sndqn.networks.factory import ACTIVATIONS, NetworkSpec
 from sndqn.networks.heads import HeadName
 from sndqn.spectral import SpectralLayer
 from sndqn.spectral.functional import Mode
@@ -95,16 +96,7 @@ class SpectralPolicyMixin:
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         data: dict[str, Any] = super()._get_constructor_parameters()  # type: ignore[misc]
-        settings = self.spectral_settings
-        return {
-            **data,
-            "sn_layers": settings.layers,
-            "sn_bound": settings.bound,
-            "sn_mode": settings.mode,
-            "sn_conv_norm": settings.conv_norm,
-            "sn_power_iterations": settings.n_power_iterations,
-            "sn_grad_through_norm": settings.grad_through_norm,
-        }
+        return {**data, **self.spectral_settings.as_arguments()}
 
 
 class SNQNetwork(SB3QNetwork):
@@ -146,7 +138,6 @@ class SNDQNPolicy(SpectralPolicyMixin, DQNPolicy):
     def make_q_net(self) -> SB3QNetwork:
         """Makes the online or the target network; the one hook Stable-Baselines3 needs."""
         arguments = self._update_features_extractor(self.net_args, features_extractor=None)
-        settings = self.spectral_settings
         network = make_q_network(
             self.observation_space,
             self.action_space,
@@ -155,12 +146,7 @@ class SNDQNPolicy(SpectralPolicyMixin, DQNPolicy):
             net_arch=self.net_arch,
             activation_fn=self.activation_fn,
             normalize_images=self.normalize_images,
-            sn_layers=settings.layers,
-            sn_bound=settings.bound,
-            sn_mode=settings.mode,
-            sn_conv_norm=settings.conv_norm,
-            sn_power_iterations=settings.n_power_iterations,
-            sn_grad_through_norm=settings.grad_through_norm,
+            **self.spectral_settings.as_arguments(),
         )
         return SNQNetwork(network, **arguments).to(self.device)
 
@@ -195,6 +181,26 @@ def minatar_cnn(observation_space: spaces.Box, **kwargs: Any) -> nn.Module:
 
 
 _CNN_EXTRACTORS: tuple[Callable[..., nn.Module], ...] = (SB3NatureCNN, nature_cnn, minatar_cnn)
+
+_EXTRACTORS: dict[str, Callable[..., nn.Module]] = {
+    "mlp": FlattenExtractor,
+    "nature_cnn": nature_cnn,
+    "minatar_cnn": minatar_cnn,
+    "combined": CombinedExtractor,
+}
+
+
+def policy_arguments(spec: NetworkSpec) -> dict[str, Any]:
+    """Gives the `policy_kwargs` by which `SNDQNPolicy` builds the network of a spec."""
+    return {
+        "features_extractor_class": _EXTRACTORS[spec.torso],
+        "features_extractor_kwargs": dict(spec.torso_kwargs),
+        "head": spec.head,
+        "net_arch": None if spec.net_arch is None else list(spec.net_arch),
+        "activation_fn": ACTIVATIONS[spec.activation],
+        **spec.spectral.as_arguments(),
+    }
+
 
 POLICIES: dict[str, type[BasePolicy]] = {
     "SNMlpPolicy": SNMlpPolicy,

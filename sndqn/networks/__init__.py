@@ -1,6 +1,6 @@
 """Q-networks: torsos, heads and the factory that joins them and applies SN."""
 
-from sndqn.networks.factory import QNetwork, SpectralSettings, make_q_network
+from sndqn.networks.factory import NetworkSpec, QNetwork, SpectralSettings, make_q_network
 from sndqn.networks.heads import DuelingHead, linear_head, make_head
 from sndqn.networks.torsos import MLP, MinAtarCNN, NatureCNN
 
@@ -9,6 +9,7 @@ __all__ = [
     "DuelingHead",
     "MinAtarCNN",
     "NatureCNN",
+    "NetworkSpec",
     "QNetwork",
     "SpectralSettings",
     "linear_head",

@@ -1,7 +1,7 @@
 """The Q-network factory: torso and head for the given spaces, SN on the selected layers."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -25,7 +25,7 @@ from sndqn.spectral.functional import Mode
 from sndqn.spectral.layers import Bound, ConvNorm
 from sndqn.spectral.selection import Selection, format_selection
 
-TorsoName = Literal["mlp", "nature_cnn", "minatar_cnn"]
+TorsoName = Literal["mlp", "nature_cnn", "minatar_cnn", "combined"]
 Torso = TorsoName | nn.Module | Callable[..., nn.Module]
 Observation = Tensor | dict[str, Tensor]
 Network = TypeVar("Network", bound=nn.Module)
@@ -34,6 +34,14 @@ _TORSOS: dict[str, type[nn.Module]] = {
     "mlp": MLP,
     "nature_cnn": NatureCNN,
     "minatar_cnn": MinAtarCNN,
+    "combined": CombinedExtractor,
+}
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
 }
 
 
@@ -59,6 +67,17 @@ class SpectralSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", format_selection(self.layers))
+
+    def as_arguments(self) -> dict[str, Any]:
+        """Gives the settings as the `sn_*` arguments of policies and `make_q_network`."""
+        return {
+            "sn_layers": self.layers,
+            "sn_bound": self.bound,
+            "sn_mode": self.mode,
+            "sn_conv_norm": self.conv_norm,
+            "sn_power_iterations": self.n_power_iterations,
+            "sn_grad_through_norm": self.grad_through_norm,
+        }
 
 
 class QNetwork(nn.Module):
@@ -119,8 +138,9 @@ def make_q_network(
     Args:
         observation_space: Box (vectors, channel-first images, grids), Discrete, or Dict.
         action_space: Discrete.
-        torso: "mlp", "nature_cnn", "minatar_cnn"; a Stable-Baselines3 features extractor class; or
-            a module with `features_dim`. By default what fits the observations.
+        torso: "mlp", "nature_cnn", "minatar_cnn", "combined" (Dict observations); a
+            Stable-Baselines3 features extractor class; or a module with `features_dim`. By default
+            what fits the observations.
         torso_kwargs: Further arguments of the torso.
         head: "linear" or "dueling".
         net_arch: Hidden layers between torso and output; (64, 64), or none after a CNN.
@@ -185,6 +205,42 @@ def apply_settings(
     return network
 
 
+@dataclass(frozen=True)
+class NetworkSpec:
+    """A Q-network as plain values, so that a file can say how to build it without naming code.
+
+    Attributes:
+        torso: Name of the torso.
+        torso_kwargs: Its arguments: `features_dim`, `channels`.
+        head: "linear" or "dueling".
+        net_arch: Hidden layers between torso and output; None for the torso's default.
+        activation: Name of their activation.
+        spectral: What is normalised and how.
+    """
+
+    torso: TorsoName
+    torso_kwargs: dict[str, Any] = field(default_factory=dict)
+    head: HeadName = "linear"
+    net_arch: tuple[int, ...] | None = None
+    activation: str = "relu"
+    spectral: SpectralSettings = field(default_factory=SpectralSettings)
+
+    def build(
+        self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
+    ) -> QNetwork:
+        """Makes the network for these spaces."""
+        return make_q_network(
+            observation_space,
+            action_space,
+            torso=self.torso,
+            torso_kwargs=self.torso_kwargs,
+            head=self.head,
+            net_arch=self.net_arch,
+            activation_fn=ACTIVATIONS[self.activation],
+            **self.spectral.as_arguments(),
+        )
+
+
 def make_torso(
     observation_space: spaces.Space[Any], torso: Torso | None = None, **kwargs: Any
 ) -> nn.Module:
@@ -197,6 +253,8 @@ def make_torso(
         return torso(observation_space, **kwargs)
     if torso not in _TORSOS:
         raise ConfigError(f"torso: expected one of {', '.join(_TORSOS)}, found {torso!r}")
+    if torso == "combined":
+        return CombinedExtractor(observation_space, **kwargs)  # type: ignore[arg-type]
     shape: Sequence[int] = observation_space.shape or ()
     if torso == "mlp":
         shape = (get_flattened_obs_dim(observation_space),)
@@ -215,10 +273,10 @@ def make_torso(
     return _TORSOS[torso](shape, **kwargs)
 
 
-def default_torso(observation_space: spaces.Space[Any]) -> Torso:
+def default_torso(observation_space: spaces.Space[Any]) -> TorsoName:
     """Chooses the torso that fits: a CNN for images and grids, an MLP for the rest."""
     if isinstance(observation_space, spaces.Dict):
-        return CombinedExtractor
+        return "combined"
     if is_image_space(observation_space):
         return "nature_cnn"
     if isinstance(observation_space, spaces.Box) and len(observation_space.shape) == 3:

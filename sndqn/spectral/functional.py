@@ -22,13 +22,15 @@ class Hold(NamedTuple):
         ceiling = self.bound / sigma.clamp_min(TINY)
         if self.mode == "shrink":
             return ceiling.clamp_max(1.0)
-        return torch.where(sigma > TINY, ceiling, torch.ones_like(ceiling))
+        return torch.where(sigma > TINY, ceiling, 1.0)
 
-    def slope_of(self, sigma: Tensor) -> Tensor:
-        """Gives the derivative of the factor by σ: zero where the factor is constant."""
-        threshold = self.bound if self.mode == "shrink" else self.bound.new_tensor(TINY)
-        slope = -self.bound / sigma.clamp_min(TINY) ** 2
-        return torch.where(sigma > threshold, slope, torch.zeros_like(slope))
+    def slope_of(self, scale: Tensor) -> Tensor:
+        """Gives the derivative of the factor by σ, from the factor: -bound / σ².
+
+        Where the factor is constant because the weight is zero, it is multiplied by zero anyway.
+        """
+        slope = -scale.square() / self.bound
+        return slope * (scale < 1) if self.mode == "shrink" else slope
 
 
 class LinearThroughNorm(torch.autograd.Function):
@@ -40,18 +42,18 @@ class LinearThroughNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, u: Tensor, v: Tensor, sigma: Tensor, hold: Hold
+        ctx: Any, x: Tensor, weight: Tensor, u: Tensor, v: Tensor, scale: Tensor, hold: Hold
     ) -> Tensor:
-        """Takes x (batch, in), W (out, in), u (out,), v (in,) and σ."""
+        """Takes x (batch, in), W (out, in), u (out,), v (in,) and s."""
         z = F.linear(x, weight)
-        ctx.save_for_backward(x, weight, u, v, sigma, z)
+        ctx.save_for_backward(x, weight, u, v, scale, z)
         ctx.hold = hold
-        return z * hold.scale_of(sigma)
+        return z * scale
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Gives the gradients of x and W."""
-        x, weight, u, v, sigma, z = ctx.saved_tensors
+        x, weight, u, v, scale, z = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted: let autograd see every step
             z = linear_through_norm(x, weight, u, v, ctx.hold)
             needed = [
@@ -61,17 +63,17 @@ class LinearThroughNorm(torch.autograd.Function):
             return *(next(grads) if needs else None for needs in ctx.needs_input_grad[:2]), *[
                 None
             ] * 4
-        grad_z = grad * ctx.hold.scale_of(sigma)
+        grad_z = grad * scale
         grad_x = grad_z @ weight if ctx.needs_input_grad[0] else None
         grad_weight = None
         if ctx.needs_input_grad[1]:
-            grad_sigma = ctx.hold.slope_of(sigma) * torch.sum(grad * z)
+            grad_sigma = ctx.hold.slope_of(scale) * torch.sum(grad * z)
             grad_weight = (grad_z.t() @ x).addr_(u * grad_sigma, v)
         return grad_x, grad_weight, None, None, None, None
 
 
 def linear_through_norm(x: Tensor, weight: Tensor, u: Tensor, v: Tensor, hold: Hold) -> Tensor:
-    """The same function left to autograd: slower, for second derivatives and mixed precision."""
+    """Computes the same by autograd alone: slower, for second derivatives and mixed precision."""
     with torch.autocast(x.device.type, enabled=False):
         scale = hold.scale_of(torch.dot(u, torch.mv(weight, v)))
     return F.linear(x, weight) * scale

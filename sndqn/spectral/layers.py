@@ -9,6 +9,7 @@ at each hard update, and no others.
 Source: Miyato et al., ICLR 2018 (arXiv 1802.05957); Gogianu et al., ICML 2021 (PMLR 139:3734-3744).
 """
 
+import math
 from typing import Any, Literal, cast
 
 import torch
@@ -25,8 +26,8 @@ from sndqn.spectral.norms import (
     convolution_map,
     exact_norm,
     matrix_map,
+    point_along,
     top_singular_vectors,
-    unit,
 )
 
 ConvNorm = Literal["operator", "kernel"]
@@ -70,7 +71,7 @@ class SpectralLayer(nn.Module):
         """Gives the layer without its bias as a linear map of one input to one output."""
         raise NotImplementedError
 
-    def _norm_arguments(self) -> dict[str, Any]:
+    def norm_arguments(self) -> dict[str, Any]:
         """Gives what `exact_norm` needs besides the weight."""
         return {}
 
@@ -119,10 +120,9 @@ class SpectralLayer(nn.Module):
         """Refines the stored σ and vectors for the weight as it is now."""
         linear_map = self._linear_map()
         for _ in range(n_iterations):
-            self.running_v.copy_(unit(linear_map.adjoint(self.running_u), self.running_v))
-            output = linear_map.apply(self.running_v)
-            self.running_u.copy_(unit(output, self.running_u))
-        self._store_sigma(torch.linalg.vector_norm(output))
+            point_along(self.running_v, linear_map.adjoint(self.running_u))
+            sigma = point_along(self.running_u, linear_map.apply(self.running_v))
+        self._store_sigma(sigma)
 
     @torch.no_grad()
     def refresh_sigma(self) -> None:
@@ -135,7 +135,7 @@ class SpectralLayer(nn.Module):
         return stretch
 
     def _store_sigma(self, sigma: Tensor) -> None:
-        self.running_sigma.copy_(torch.where(torch.isfinite(sigma), sigma, self.running_sigma))
+        self.running_sigma.copy_(torch.where(sigma < math.inf, sigma, self.running_sigma))
 
     @property
     def hold(self) -> Hold:
@@ -144,7 +144,7 @@ class SpectralLayer(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """The factor evaluation mode puts on the output; a scalar tensor."""
+        """The factor on the output by the stored σ, or by a live one; a scalar tensor."""
         return self.hold.scale_of(self._stretch() if self.live else self.running_sigma)
 
     @property
@@ -154,12 +154,12 @@ class SpectralLayer(nn.Module):
 
     def exact_sigma(self, *, effective: bool = True) -> float:
         """Computes σ to rounding, of the effective weight or of the raw one. Changes nothing."""
-        sigma = exact_norm(self.weight, **self._norm_arguments())
+        sigma = exact_norm(self.weight, **self.norm_arguments())
         return sigma * float(self.scale) if effective else sigma
 
     def certified_sigma(self, *, effective: bool = True) -> float:
         """Bounds σ from above, of the effective weight or of the raw one. Changes nothing."""
-        sigma = certified_norm(self.weight, **self._norm_arguments())
+        sigma = certified_norm(self.weight, **self.norm_arguments())
         return sigma * float(self.scale) if effective else sigma
 
     def _load_from_state_dict(
@@ -229,10 +229,10 @@ class SpectralLinear(SpectralLayer, nn.Linear):
 
     def _through_norm(self, x: Tensor) -> Tensor:
         # Copies: the buffers move in place at the next forward, maybe before this backward.
-        u, v, sigma = self.running_u.clone(), self.running_v.clone(), self.running_sigma.clone()
+        u, v = self.running_u.clone(), self.running_v.clone()
         if torch.is_autocast_enabled(x.device.type):
             return linear_through_norm(x, self.weight, u, v, self.hold)
-        z = LinearThroughNorm.apply(x, self.weight, u, v, sigma, self.hold)  # type: ignore[no-untyped-call]
+        z = LinearThroughNorm.apply(x, self.weight, u, v, self.scale, self.hold)  # type: ignore[no-untyped-call]
         return cast(Tensor, z)
 
 
@@ -318,7 +318,8 @@ class SpectralConv2d(SpectralLayer, nn.Conv2d):
             return matrix_map(weight)
         return convolution_map(weight, **self._geometry())
 
-    def _norm_arguments(self) -> dict[str, Any]:
+    def norm_arguments(self) -> dict[str, Any]:
+        """Gives what `exact_norm` needs besides the weight: the operator's geometry."""
         return {} if self.conv_norm == "kernel" else self._geometry()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -342,13 +343,12 @@ class SpectralConv2d(SpectralLayer, nn.Conv2d):
         if self.n_power_iterations > 1:
             self.power_iteration(self.n_power_iterations - 1)
         with torch.no_grad():
-            adjoint = self._linear_map().adjoint(self.running_u)
-            self.running_v.copy_(unit(adjoint, self.running_v))
+            point_along(self.running_v, self._linear_map().adjoint(self.running_u))
         # The last half step yields u, σ and, as σ = |A v|, the gradient u vᵀ of σ at once.
         weight = self.weight if self.grad_through_norm else self.weight.detach()
         output = self._map_of(weight).apply(self.running_v.clone())
         sigma: Tensor = torch.linalg.vector_norm(output)
         with torch.no_grad():
-            self.running_u.copy_(unit(output, self.running_u))
+            point_along(self.running_u, output)
             self._store_sigma(sigma)
         return self.hold.scale_of(sigma)

@@ -86,14 +86,18 @@ def convolution_map(
     )
 
 
-def unit(x: Tensor, fallback: Tensor) -> Tensor:
-    """Scales `x` to length 1; gives `fallback` where x is zero, tiny or not finite.
+def point_along(direction: Tensor, x: Tensor) -> Tensor:
+    """Turns a unit vector, in place, along x; leaves it where x is zero, tiny or not finite.
 
     Branch-free on purpose: no value leaves the device, so it can be compiled and captured.
+
+    Returns:
+        The length of x, a scalar tensor.
     """
-    length = torch.linalg.vector_norm(x)
-    usable = torch.isfinite(length) & (length > TINY)
-    return torch.where(usable, x / length, fallback)
+    length: Tensor = torch.linalg.vector_norm(x)
+    usable = (length > TINY) & (length < math.inf)
+    direction.copy_(torch.where(usable, x / length, direction))
+    return length
 
 
 def top_singular_vectors(
@@ -194,15 +198,17 @@ def exact_norm(weight: Tensor, **convolution: Any) -> float:
     weight = weight.detach().double()
     if not bool(torch.isfinite(weight).all()):
         return math.nan
-    if convolution:
-        operator = convolution_map(weight, **convolution)
-        return float(top_singular_vectors(operator, weight, rtol=1e-11, max_iterations=2000)[2])
-    matrix = weight.flatten(1)
-    gram = matrix @ matrix.t() if matrix.shape[0] < matrix.shape[1] else matrix.t() @ matrix
-    scale = float(gram.abs().max())
+    scale = float(weight.abs().max())
     if scale == 0:
         return 0.0
-    return math.sqrt(max(float(torch.linalg.eigvalsh(gram / scale)[-1]), 0.0) * scale)
+    weight = weight / scale  # so that nothing is too small to iterate on, or to square
+    if convolution:
+        operator = convolution_map(weight, **convolution)
+        sigma = top_singular_vectors(operator, weight, rtol=1e-11, max_iterations=2000)[2]
+        return float(sigma) * scale
+    matrix = weight.flatten(1)
+    gram = matrix @ matrix.t() if matrix.shape[0] < matrix.shape[1] else matrix.t() @ matrix
+    return math.sqrt(max(float(torch.linalg.eigvalsh(gram)[-1]), 0.0)) * scale
 
 
 def certified_norm(weight: Tensor, iterations: int = 12, **convolution: Any) -> float:

@@ -69,13 +69,15 @@ def parse_selection(selection: Selection) -> list[int | str]:
         parts: list[int | str] = [part.strip() for part in selection.split(",")]
     elif isinstance(selection, int):
         parts = [selection]
-    else:
+    elif isinstance(selection, Sequence):
         parts = list(selection)
+    else:
+        raise _not_a_selection(selection)
     result = [_parse_part(part, selection) for part in parts]
     if not result:
         return ["none"]
     if len(result) > 1 and "none" in result:
-        raise SelectionError(f'sn_layers: "none" stands alone, found {format_selection(result)!r}')
+        raise SelectionError(f'sn_layers: "none" stands alone, found {selection!r}')
     return result
 
 
@@ -87,7 +89,11 @@ def _parse_part(part: object, selection: Selection) -> int | str:
             return int(part)
         except ValueError:
             return part
-    raise SelectionError(
+    raise _not_a_selection(selection)
+
+
+def _not_a_selection(selection: object) -> SelectionError:
+    return SelectionError(
         'sn_layers: expected "-2", "-2,-3", "all", "none", "convs" or layer names, '
         f"found {selection!r}"
     )

@@ -1,0 +1,104 @@
+"""Where a configuration comes from.
+
+Values come, later ones winning, from the defaults of `TrainConfig`, the shipped YAML of the
+environment's suite (`configs/`), a file given by `--config`, and the flags.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sndqn.config import TrainConfig, check_keys, make_config
+from sndqn.errors import ConfigError
+
+MAX_CONFIG_BYTES = 64 * 1024
+
+
+def configs_dir() -> Path:
+    """Finds the shipped configurations: beside the package in a checkout, inside it in a wheel."""
+    inside = Path(__file__).parent / "configs"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "configs"
+
+
+def shipped_configs() -> list[str]:
+    """Lists the shipped configurations by name, such as "atari/dqn-nature"."""
+    root = configs_dir()
+    return sorted(
+        path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml")
+    )
+
+
+def read_config(name: str, suite: str | None = None) -> dict[str, Any]:
+    """Reads a YAML file into settings, their values not yet validated.
+
+    Args:
+        name: A path, or the name of a shipped configuration: "atari/dqn-nature", or "dqn-nature"
+            where the suite is known.
+        suite: "atari", "minatar" or "control".
+    """
+    path = Path(name)
+    shipped = shipped_configs()
+    for candidate in (name, f"{suite}/{name}"):
+        if candidate in shipped and not path.is_file():
+            path = configs_dir() / f"{candidate}.yaml"
+    if not path.is_file():
+        raise ConfigError(
+            f"--config: no file and no shipped configuration is called {name!r}.\n"
+            f"Give a path, or one of: {', '.join(shipped)}"
+        )
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{path}: expected at most {MAX_CONFIG_BYTES} bytes of YAML, found more")
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise ConfigError(f"{path}: not readable as YAML: {_first_line(error)}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{path}: expected lines of `setting: value`, found a {type(values).__name__}"
+        )
+    check_keys(values, str(path))
+    return values
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160]
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """The safe loader without aliases and duplicate keys: a file says each thing once."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not used here")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"the key {key!r} stands twice")
+        return super().construct_mapping(node, deep)
+
+
+def layered_config(
+    suite: str, short_name: str, config: str | None, flags: Mapping[str, Any]
+) -> TrainConfig:
+    """Builds the configuration of a run from its layers.
+
+    Args:
+        suite: Of the environment: "atari", "minatar" or "control".
+        short_name: The environment in lower case, "cartpole"; has a file of its own where needed.
+        config: What `--config` was given.
+        flags: Settings given one by one; they win.
+    """
+    algo = str(flags.get("algo", "dqn"))
+    own = f"{suite}/{algo}-{short_name}"
+    base = own if own in shipped_configs() else f"{suite}/{algo}"
+    values = read_config(base) if base in shipped_configs() else {}
+    if config is not None:
+        values |= read_config(config, suite)
+    return make_config({**values, **flags})

@@ -1,0 +1,1 @@
+"""A run: one training, one folder, and the files in it."""

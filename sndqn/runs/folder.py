@@ -1,0 +1,157 @@
+"""A run's folder: where each thing lies, and where the run came from.
+
+config.yaml            every setting, ready for --config
+provenance.json        command, versions, machine, times
+layers.json            σ of every layer, before and after
+metrics.jsonl          one line per record
+tensorboard/           the same, for TensorBoard
+agent.safetensors      the agent, without code
+evaluation.json        the final evaluation
+traces/                one file per evaluated episode
+"""
+
+import json
+import os
+import platform
+import re
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from sndqn.errors import RunFolderError
+
+_PACKAGES = (
+    "sndqn",
+    "torch",
+    "stable-baselines3",
+    "gymnasium",
+    "ale-py",
+    "minatar",
+    "box2d",
+    "numpy",
+    "safetensors",
+)
+
+
+class RunFolder:
+    """The folder of one training run.
+
+    Attributes:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, runs_dir: str, env_name: str, label: str) -> "RunFolder":
+        """Makes a new folder, runs_dir/ENV/LABEL-TIME.
+
+        Raises:
+            RunFolderError: It cannot be made.
+        """
+        slug = re.sub(r"[^A-Za-z0-9._-]+", "-", env_name)
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        for suffix in ("", *(f"-{n}" for n in range(2, 1000))):
+            path = Path(runs_dir) / slug / f"{label}-{stamp}{suffix}"
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                if path.is_dir():
+                    continue
+                raise RunFolderError(
+                    f"--runs-dir: {path.parent} is not a folder. Type another one"
+                ) from None
+            except OSError as error:
+                raise RunFolderError(
+                    f"--runs-dir: cannot make a folder in {runs_dir!r} ({error.strerror}). "
+                    "Type one that you may write to"
+                ) from None
+            return cls(path)
+        raise RunFolderError(f"--runs-dir: no free name for a run in {runs_dir!r}")
+
+    @classmethod
+    def open(cls, path: str | Path) -> "RunFolder":
+        """Opens an existing run; a folder that holds exactly one run will do.
+
+        Raises:
+            RunFolderError: There is no run.
+        """
+        root = Path(path)
+        if (root / "config.yaml").is_file():
+            return cls(root)
+        inside = (
+            sorted(found.parent for found in root.glob("*/config.yaml")) if root.is_dir() else []
+        )
+        if len(inside) == 1:
+            return cls(inside[0])
+        if inside:
+            newest = max(inside, key=lambda run: run.stat().st_mtime)
+            raise RunFolderError(
+                f"{root} holds {len(inside)} runs: name one of them, such as {newest}"
+            )
+        raise RunFolderError(
+            f"expected the folder of a run, with a config.yaml, found none at {root}: "
+            "give one that `sndqn train` made"
+        )
+
+    config = property(lambda self: self.path / "config.yaml")
+    provenance = property(lambda self: self.path / "provenance.json")
+    layers = property(lambda self: self.path / "layers.json")
+    metrics = property(lambda self: self.path / "metrics.jsonl")
+    tensorboard = property(lambda self: self.path / "tensorboard")
+    agent = property(lambda self: self.path / "agent.safetensors")
+    evaluation = property(lambda self: self.path / "evaluation.json")
+    traces = property(lambda self: self.path / "traces")
+    videos = property(lambda self: self.path / "videos")
+
+    def trace(self, episode: int) -> Path:
+        """Gives the file of an evaluated episode, counted from 0."""
+        return Path(self.traces / f"episode-{episode:03d}.trace.json")
+
+
+def write_json(path: Path, content: object) -> None:
+    """Writes JSON whole or not at all: to a temporary file first, then renamed."""
+    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all.
+
+    Raises:
+        RunFolderError: The disk is full, the folder is gone or not writable.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunFolderError(f"cannot write {path}: {error.strerror}") from None
+
+
+def provenance() -> dict[str, Any]:
+    """Describes what a run is made with: command, versions and machine."""
+    import torch
+
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "command": ["sndqn", *sys.argv[1:]],
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "versions": versions,
+    }

@@ -1,0 +1,48 @@
+"""metrics.jsonl: one JSON object a line, through Stable-Baselines3's logger."""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat
+
+
+class JsonLines(KVWriter):
+    """Appends each dump of the logger to a file, a line at a time.
+
+    A line has "timesteps", "seconds" since the start, and the logged values by name.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.file = path.open("a", encoding="utf-8")
+        self.start = time.monotonic()
+
+    def write(
+        self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
+    ) -> None:
+        """Writes one record."""
+        record: dict[str, Any] = {
+            "timesteps": step,
+            "seconds": round(time.monotonic() - self.start, 3),
+        }
+        for key, value in sorted(key_values.items()):
+            number = value.item() if hasattr(value, "item") else value
+            if isinstance(number, int | float):
+                # JSON has no NaN; a diverged value must still be seen.
+                record[key] = number if math.isfinite(number) else str(number)
+        self.file.write(json.dumps(record) + "\n")
+        self.file.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self.file.close()
+
+
+def make_logger(metrics: Path, tensorboard: Path | None) -> Logger:
+    """Makes a logger that writes metrics.jsonl and, if asked, TensorBoard events."""
+    formats: list[KVWriter] = [JsonLines(metrics)]
+    if tensorboard is not None:
+        formats.append(TensorBoardOutputFormat(str(tensorboard)))
+    return Logger(folder=None, output_formats=formats)
