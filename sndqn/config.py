@@ -13,7 +13,7 @@ from sndqn.errors import ConfigError
 def _whole_number(value: object) -> object:
     """Lets 1e6 and "1e6" be the integer they mean, and keeps true from being 1."""
     if isinstance(value, bool):
-        raise ValueError("expected a number")
+        raise ValueError("a number")
     if isinstance(value, str):
         try:
             value = float(value) if not value.lstrip("+-").isdigit() else int(value)

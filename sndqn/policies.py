@@ -17,8 +17,8 @@ from stable_baselines3.dqn.policies import QNetwork as SB3QNetwork
 from torch import nn
 
 from sndqn.errors import UnsupportedSpaceError
-from sndqn.networks import MinAtarCNN, NatureCNN, QNetwork, SpectralSettings, make_q_network
-from sndqn.networks.factory import ACTIVATIONS, NetworkSpec
+from sndqn.networks import NetworkSpec, QNetwork, SpectralSettings, make_q_network
+from sndqn.networks.factory import ACTIVATIONS, make_torso
 from sndqn.networks.heads import HeadName
 from sndqn.spectral import SpectralLayer
 from sndqn.spectral.functional import Mode
@@ -76,6 +76,11 @@ class SpectralPolicyMixin:
         for module in target.modules():
             if isinstance(module, SpectralLayer):
                 module.live = True
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[misc]
+        # A copied optimiser comes without its hooks.
+        self.optimizer.register_step_post_hook(self._refresh)  # type: ignore[attr-defined]
 
     def _refresh(self, *_: object) -> None:
         for layer in self._normalised:
@@ -172,12 +177,12 @@ class SNMultiInputPolicy(SNDQNPolicy):
 
 def nature_cnn(observation_space: spaces.Box, **kwargs: Any) -> nn.Module:
     """Makes sndqn's Nature CNN as a features extractor."""
-    return NatureCNN(observation_space.shape, **kwargs)
+    return make_torso(observation_space, "nature_cnn", **kwargs)
 
 
 def minatar_cnn(observation_space: spaces.Box, **kwargs: Any) -> nn.Module:
     """Makes the MinAtar CNN as a features extractor: `features_extractor_class=minatar_cnn`."""
-    return MinAtarCNN(observation_space.shape, **kwargs)
+    return make_torso(observation_space, "minatar_cnn", **kwargs)
 
 
 _CNN_EXTRACTORS: tuple[Callable[..., nn.Module], ...] = (SB3NatureCNN, nature_cnn, minatar_cnn)

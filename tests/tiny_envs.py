@@ -9,7 +9,6 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 
-
 class TinyEnv(gym.Env[Any, Any]):
     """Random observations of any space, 10 steps long; action 0 is worth 1."""
 

@@ -6,6 +6,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from sndqn.errors import ConfigError
+
 HeadName = Literal["linear", "dueling"]
 
 
@@ -76,4 +78,6 @@ def make_head(
     """Makes a head by its name."""
     if head == "dueling":
         return DuelingHead(features_dim, n_actions, net_arch, activation_fn)
+    if head != "linear":
+        raise ConfigError(f'head: expected "linear" or "dueling", found {head!r}')
     return linear_head(features_dim, n_actions, net_arch, activation_fn)

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from sndqn.errors import UnsupportedSpaceError
+
 
 class MLP(nn.Module):
     """Flattens an observation and passes it through hidden layers, if any.
@@ -54,6 +56,11 @@ class NatureCNN(nn.Module):
 
     def __init__(self, input_shape: Sequence[int], features_dim: int = 512) -> None:
         super().__init__()
+        if min(input_shape[1:]) < 36:
+            raise UnsupportedSpaceError(
+                f"the Nature CNN needs images of at least 36 x 36, found {tuple(input_shape)}: "
+                "resize them, or choose another torso"
+            )
         self.features_dim = features_dim
         self.cnn = nn.Sequential(
             nn.Conv2d(input_shape[0], 32, kernel_size=8, stride=4),

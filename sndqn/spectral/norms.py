@@ -129,10 +129,11 @@ def top_singular_vectors(
     alphas: list[float] = []
     betas: list[float] = []
     history: list[float] = []
+    negligible = TINY
     for step in range(min(n_in, n_out, max_iterations)):
         left = linear_map.apply(rights[-1].view(linear_map.in_shape)).flatten()
         left, alpha = _orthogonalise(left, lefts)
-        if not alpha > TINY:  # the map is exhausted, or not finite
+        if not alpha > negligible:  # the map is exhausted, or not finite
             break
         right = linear_map.adjoint(left.view(linear_map.out_shape)).flatten()
         right, beta = _orthogonalise(right, rights)
@@ -141,7 +142,9 @@ def top_singular_vectors(
         alphas.append(alpha)
         betas.append(beta)
         history.append(float(torch.linalg.matrix_norm(_bidiagonal(alphas, betas), 2)))
-        if not beta > TINY:
+        # A remainder of rounding errors has no direction that is orthogonal to the basis.
+        negligible = max(TINY, 8 * torch.finfo(like.dtype).eps * history[-1])
+        if not beta > negligible:
             break
         if step >= 8 and history[-1] - history[-5] <= rtol * history[-1]:
             break

@@ -58,7 +58,7 @@ def test_training_keeps_the_bound_and_a_jump_is_recovered_from(kind: str) -> Non
     with torch.no_grad():
         layer.weight.copy_(torch.randn_like(layer.weight))
     assert abs(layer.exact_sigma() - 1) > 0.1
-    for _ in range(300):
+    for _ in range(100):
         layer(x)
     assert layer.exact_sigma() == pytest.approx(1, rel=1e-3)
 
@@ -102,8 +102,7 @@ def test_n_power_iterations_are_made_in_each_forward(kind: str) -> None:
 def test_gradient_is_that_of_dividing_by_the_exact_norm(kind: str, mode: Any, bound: float) -> None:
     layer, x = make(kind, mode=mode, bound=bound)
     layer, x = layer.double(), x.double()
-    for _ in range(3000):
-        layer(x)
+    layer.power_iteration(2000)
     weight = layer.weight.detach().clone().requires_grad_()
     sigma = norm_of(layer, weight)
     scale = bound / sigma if mode == "normalize" else (bound / sigma).clamp_max(1)
@@ -132,8 +131,7 @@ def norm_of(layer: SpectralLayer, weight: Tensor) -> Tensor:
 def test_second_derivatives_agree_with_plain_autograd() -> None:
     torch.manual_seed(0)
     layer = SpectralLinear(4, 3).double()
-    for _ in range(2000):
-        layer(torch.zeros(1, 4, dtype=torch.float64))
+    layer.power_iteration(2000)
     x = torch.randn(2, 4, dtype=torch.float64, requires_grad=True)
 
     def penalty(y: Tensor, weight: Tensor) -> Tensor:
@@ -196,7 +194,7 @@ def test_a_zero_or_tiny_weight_gives_finite_outputs_and_gradients_and_can_grow(
     assert bool(torch.isfinite(layer(x)).all())
     with torch.no_grad():
         layer.weight.copy_(torch.randn_like(layer.weight))
-    for _ in range(300):
+    for _ in range(100):
         layer(x)
     assert layer.exact_sigma() == pytest.approx(1, rel=1e-3)
 
@@ -212,7 +210,7 @@ def test_a_poisoned_weight_leaves_no_trace_once_it_is_mended(kind: str, poison: 
         assert bool(torch.isfinite(getattr(layer, name)).all()), name
     with torch.no_grad():
         layer.weight.copy_(good)
-    for _ in range(300):
+    for _ in range(100):
         layer(x)
     assert layer.exact_sigma() == pytest.approx(1, rel=1e-3)
 

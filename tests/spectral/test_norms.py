@@ -16,8 +16,8 @@ from sndqn.spectral.norms import (
     convolution_map,
     dense_matrix,
     matrix_map,
+    point_along,
     top_singular_vectors,
-    unit,
 )
 
 SEEDS = st.integers(0, 2**31 - 1)
@@ -206,8 +206,8 @@ def test_converged_linear_layer_has_the_exact_norm(weight: Tensor) -> None:
         layer.weight.copy_(weight)
     truth = true_norm(layer.weight.detach().double())
     layer.power_iteration(1500)
-    # Two nearly equal singular values part slowly: after k steps log(n) / k bounds the error.
-    assert float(layer.running_sigma) == pytest.approx(truth, rel=1e-3)
+    # Nearly equal singular values part slowly: the error shrinks like log(n) / steps.
+    assert float(layer.running_sigma) == pytest.approx(truth, rel=1e-2)
     layer.reset_sigma()
     assert float(layer.running_sigma) == pytest.approx(truth, rel=1e-4)
     assert layer.exact_sigma() == pytest.approx(1, rel=1e-4)
@@ -227,9 +227,12 @@ def test_converged_convolution_layer_has_the_exact_norm(
     )
     with torch.no_grad():
         layer.weight.copy_(weight)
+    # From an arbitrary start: vectors of another weight may be orthogonal to this one's.
+    generator = torch.Generator().manual_seed(0)
+    layer.running_u.copy_(torch.randn(layer.running_u.shape, generator=generator))
     layer.power_iteration(500)
     truth = true_convolution_norm(layer.weight.detach().double(), geometry)
-    assert float(layer.running_sigma) == pytest.approx(truth, rel=1e-3)
+    assert float(layer.running_sigma) == pytest.approx(truth, rel=1e-2)
     layer.reset_sigma()
     assert float(layer.running_sigma) == pytest.approx(truth, rel=1e-4)
 
@@ -297,10 +300,17 @@ def test_estimate_of_nothing_is_documented(value: float, expected: float) -> Non
 
 
 @pytest.mark.parametrize("poison", [0.0, 1e-20, math.nan, math.inf])
-def test_unit_falls_back_where_there_is_no_direction(poison: float) -> None:
-    fallback = torch.tensor([0.6, 0.8])
-    assert torch.equal(unit(torch.full((2,), poison), fallback), fallback)
-    torch.testing.assert_close(unit(torch.tensor([3.0, 4.0]), -fallback), fallback)
+def test_a_direction_stays_where_there_is_no_new_one(poison: float) -> None:
+    direction = torch.tensor([0.6, 0.8])
+    length = point_along(direction, torch.full((2,), poison))
+    assert torch.equal(direction, torch.tensor([0.6, 0.8]))
+    assert not 1e-12 < float(length) < math.inf
+
+
+def test_a_direction_turns_along_a_vector_and_tells_its_length() -> None:
+    direction = torch.tensor([0.6, 0.8])
+    assert float(point_along(direction, torch.tensor([4.0, 3.0]))) == pytest.approx(5)
+    torch.testing.assert_close(direction, torch.tensor([0.8, 0.6]))
 
 
 def test_norms_draw_nothing_from_the_global_random_state() -> None:
@@ -339,3 +349,25 @@ def test_one_large_value_above_a_flat_rest_is_not_missed() -> None:
     assert float(top_singular_vectors(matrix_map(weight), weight)[2]) == pytest.approx(
         1.02, rel=1e-4
     )
+
+
+@pytest.mark.parametrize("size", [(4, 1), (3, 3), (5, 2)])
+def test_a_map_that_stretches_all_alike_is_not_mistaken_for_a_larger_one(
+    size: tuple[int, int],
+) -> None:
+    # Lanczos ends after one step here; what is left are rounding errors, to be told from a vector.
+    for seed in range(20):
+        weight = random_matrix(seed, 2, 1).view(2, 1, 1, 1)
+        single = weight.float()
+        for padding in (0, 1):
+            operator = convolution_map(single, size, padding=(0, padding))
+            sigma = top_singular_vectors(operator, single)[2]
+            assert float(sigma) == pytest.approx(true_norm(weight), rel=1e-4)
+
+
+def test_a_map_of_low_rank_is_not_mistaken_for_a_larger_one() -> None:
+    for seed in range(20):
+        weight = random_matrix(seed, 30, 2) @ random_matrix(seed + 100, 2, 40)
+        single = weight.float()
+        sigma = top_singular_vectors(matrix_map(single), single)[2]
+        assert float(sigma) == pytest.approx(true_norm(weight), rel=1e-4)

@@ -1,0 +1,116 @@
+"""DQN's loss, plain and double, against values worked out from the two networks."""
+
+from typing import Any
+
+import gymnasium as gym
+import pytest
+import torch
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
+from torch import Tensor
+
+import sndqn
+from sndqn.spectral import SpectralLayer
+
+
+def make(**kwargs: Any) -> sndqn.DQN:
+    model = sndqn.DQN(
+        "SNMlpPolicy",
+        gym.make("CartPole-v1"),
+        seed=0,
+        device="cpu",
+        buffer_size=100,
+        gamma=0.9,
+        **kwargs,
+    )
+    with torch.no_grad():  # two networks that disagree
+        for parameter in model.q_net_target.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return model
+
+
+def batch(discounts: Tensor | None = None) -> ReplayBufferSamples:
+    generator = torch.Generator().manual_seed(0)
+    observations = torch.randn(2, 16, 4, generator=generator)
+    return ReplayBufferSamples(
+        observations=observations[0],
+        actions=torch.randint(2, (16, 1), generator=generator),
+        next_observations=observations[1],
+        dones=(torch.arange(16) % 4 == 0).float()[:, None],
+        rewards=torch.randn(16, 1, generator=generator),
+        discounts=discounts,
+    )
+
+
+@pytest.mark.parametrize("loss", ["huber", "mse"])
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("n_step", [False, True])
+def test_the_loss_is_the_one_worked_out_sample_by_sample(
+    double: bool, loss: Any, n_step: bool
+) -> None:
+    model = make(double=double, loss=loss)
+    discounts = torch.linspace(0.5, 1, 16)[:, None] if n_step else None
+    samples = batch(discounts)
+    model.policy.set_training_mode(False)
+    with torch.no_grad():
+        online, target = (
+            model.q_net(samples.next_observations),
+            model.q_net_target(samples.next_observations),
+        )
+        q_values = model.q_net(samples.observations)
+        found, _ = model.compute_loss(samples)
+    total, disagreements = 0.0, 0
+    for i in range(16):
+        choice = int((online if double else target)[i].argmax())
+        disagreements += int(online[i].argmax()) != int(target[i].argmax())
+        gamma = float(discounts[i]) if discounts is not None else 0.9
+        go_on = 1 - float(samples.dones[i])
+        goal = float(samples.rewards[i]) + gamma * go_on * float(target[i, choice])
+        error = abs(float(q_values[i, int(samples.actions[i])]) - goal)
+        if loss == "mse":
+            total += error**2
+        else:
+            total += 0.5 * error**2 if error < 1 else error - 0.5
+    assert disagreements > 0, "otherwise plain and double are the same"
+    assert float(found) == pytest.approx(total / 16, rel=1e-5)
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_a_loss_moves_the_vectors_by_one_training_forward_and_no_more(double: bool) -> None:
+    model, samples = make(double=double), batch()
+    model.policy.set_training_mode(True)
+    layers = [m for m in model.q_net.modules() if isinstance(m, SpectralLayer)]
+    with torch.no_grad():
+        for layer in layers:
+            layer.weight.add_(0.1 * torch.randn_like(layer.weight))
+    before = [layer.running_v.clone() for layer in layers]
+    start = {name: value.clone() for name, value in model.q_net.state_dict().items()}
+    model.q_net(samples.observations)
+    expected = {name: value.clone() for name, value in model.q_net.state_dict().items()}
+    model.q_net.load_state_dict(start)
+    model.compute_loss(samples)
+    for name, value in model.q_net.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+    assert any(
+        not torch.equal(layer.running_v, old) for layer, old in zip(layers, before, strict=True)
+    )
+    assert model.q_net.training
+
+
+def test_no_gradient_reaches_the_target_network() -> None:
+    model = make(double=True)
+    loss, _ = model.compute_loss(batch())
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert all(parameter.grad is None for parameter in model.q_net_target.parameters())
+    assert all(parameter.grad is not None for parameter in model.q_net.parameters())
+
+
+def test_logged_values_are_detached() -> None:
+    _, logs = make().compute_loss(batch())
+    assert logs.keys() == {"q_mean", "q_max"}
+    assert not any(value.requires_grad for value in logs.values())
+
+
+def test_double_and_loss_survive_saving(tmp_path: Any) -> None:
+    make(double=True, loss="mse").save(tmp_path / "model")
+    loaded = sndqn.DQN.load(tmp_path / "model", device="cpu")
+    assert (loaded.double, loaded.loss) == (True, "mse")

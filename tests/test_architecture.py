@@ -1,0 +1,139 @@
+"""The rules of DESIGN.md that can be read off the source: who imports whom, and what nobody may."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import sndqn
+
+ROOT = Path(sndqn.__file__).parent
+# From the top down; what stands in one tuple stands side by side.
+ORDER = [
+    ("cli",),
+    ("training",),
+    ("callbacks", "zoo"),
+    ("algorithms",),
+    ("policies", "contrib", "evaluation", "replay"),
+    ("networks", "diagnostics", "envs", "runs"),
+    ("spectral", "targets", "losses", "config"),
+    ("errors",),
+]
+HEIGHT = {unit: -level for level, units in enumerate(ORDER) for unit in units}
+# Two halves of one thing: the policies of Stable-Baselines3 and of sb3-contrib.
+TOGETHER = [{"policies", "contrib"}]
+CODE_READERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def imports(name: str, path: Path) -> Iterator[str]:
+    """Gives the full name of every module or object a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+            for _ in range(node.level - 1):
+                package = package.rpartition(".")[0]
+            base = ".".join(filter(None, [package if node.level else "", node.module or ""]))
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def unit(name: str) -> str:
+    """The first part under sndqn: `sndqn.spectral.norms.unit` belongs to `spectral`."""
+    return name.split(".")[1]
+
+
+INNER = [name for name in MODULES if name != "sndqn"]
+
+
+def test_every_module_has_its_place_in_the_order() -> None:
+    assert {unit(name) for name in INNER} <= set(HEIGHT)
+
+
+@pytest.mark.parametrize("name", INNER)
+def test_imports_point_down_only(name: str) -> None:
+    own = unit(name)
+    for target in imports(name, MODULES[name]):
+        if target.split(".")[0] != "sndqn" or target == "sndqn.__version__":
+            continue
+        other = unit(target)
+        if other == own or {own, other} in TOGETHER:
+            continue
+        assert own in HEIGHT, f"{name} has no place in the order"
+        assert other in HEIGHT, f"{name} imports {target}, which the order does not know"
+        assert HEIGHT[own] > HEIGHT[other], f"{name} must not import {target}"
+
+
+@pytest.mark.parametrize("name", INNER)
+def test_the_mathematics_knows_no_framework(name: str) -> None:
+    parts_of_networks = name in ("sndqn.networks.torsos", "sndqn.networks.heads")
+    if unit(name) not in ("spectral", "targets", "losses") and not parts_of_networks:
+        return
+    strangers = {"stable_baselines3", "sb3_contrib", "gymnasium", "gym"}
+    assert not strangers & {target.split(".")[0] for target in imports(name, MODULES[name])}
+
+
+def safe_loaders(path: Path) -> set[str]:
+    """The YAML loaders a file may use: the safe one and its own children of it."""
+    safe = {"yaml.SafeLoader", "yaml.CSafeLoader"}
+    own = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)]
+    return safe | {node.name for node in own if safe & {ast.unparse(b) for b in node.bases}}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_nothing_reads_a_file_that_can_run_code(name: str) -> None:
+    path = MODULES[name]
+    assert not CODE_READERS & {target.split(".")[0] for target in imports(name, path)}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        called, where = ast.unparse(node.func), f"{name}:{node.lineno}"
+        keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
+        assert called not in ("eval", "exec", "compile"), where
+        assert called not in ("yaml.full_load", "yaml.unsafe_load"), where
+        if called == "yaml.load":
+            assert keywords.get("Loader", ast.unparse(node.args[-1])) in safe_loaders(path), where
+        if called in ("torch.load", "th.load"):
+            assert keywords.get("weights_only") == "True", where
+        assert keywords.get("allow_pickle", "False") == "False", where
+
+
+def loaded_after(statement: str) -> set[str]:
+    """The top-level packages in a fresh interpreter after a statement."""
+    code = f"{statement}; import sys; print(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("module", ["sndqn", "sndqn.cli"])
+def test_importing_the_command_line_does_not_import_torch(module: str) -> None:
+    heavy = {"torch", "gymnasium", "stable_baselines3", "ale_py"}
+    assert not heavy & loaded_after(f"import {module}")
+
+
+def test_the_heart_needs_torch_alone() -> None:
+    loaded = loaded_after("import sndqn.spectral")
+    assert "torch" in loaded
+    assert not {"gymnasium", "stable_baselines3", "ale_py", "pydantic"} & loaded
+
+
+def test_every_public_name_loads() -> None:
+    for name in sndqn.__all__:
+        assert getattr(sndqn, name) is not None
+    assert set(sndqn.__all__) <= set(dir(sndqn))
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        sndqn.nonsense  # noqa: B018

@@ -1,0 +1,238 @@
+"""The commands, as people type them: what they leave, what they print, what they refuse."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sndqn import cli
+from sndqn.errors import TraceError
+from sndqn.evaluation import read_trace, replay_trace
+from sndqn.runs.folder import RunFolder
+
+QUICK = ["--total-timesteps", "600", "--learning-starts", "200", "--eval-episodes", "2"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A small finished run."""
+    runs = tmp_path_factory.mktemp("runs")
+    assert cli.main(["train", "--env", "CartPole", "--sn-layers", "-2", "--runs-dir", str(runs), *QUICK]) == 0  # fmt: skip
+    return RunFolder.open(runs / "CartPole-v1")
+
+
+def test_a_run_leaves_all_its_files(run: RunFolder) -> None:
+    assert sorted(path.name for path in run.path.iterdir() if path.name != "videos") == [
+        "agent.safetensors",
+        "config.yaml",
+        "evaluation.json",
+        "layers.json",
+        "metrics.jsonl",
+        "provenance.json",
+        "tensorboard",
+        "traces",
+    ]
+    assert len(list(run.traces.iterdir())) == 2
+    assert json.loads(run.provenance.read_text())["versions"]["torch"]
+
+
+def test_metrics_are_lines_of_json_with_sigma_of_the_normalised_layer(run: RunFolder) -> None:
+    records = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    assert records[-1]["timesteps"] >= 600
+    assert records[-1]["sn/q_net.2/sigma"] > 0
+    assert "train/loss" in records[-1]
+
+
+def test_the_table_of_norms_shows_the_bound_held_before_and_after(run: RunFolder) -> None:
+    tables = json.loads(run.layers.read_text())
+    for when in ("before", "after"):
+        held = [row for row in tables[when] if row["bound"] is not None]
+        assert [row["index"] for row in held] == [-2]
+        assert held[0]["effective"] == pytest.approx(1, rel=0.02)
+
+
+def test_a_run_is_repeated_by_its_own_configuration(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = ["train", "--env", "CartPole", "--config", str(run.config), "--runs-dir", str(tmp_path)]
+    assert cli.main(again) == 0
+    twin = RunFolder.open(tmp_path / "CartPole-v1")
+    assert twin.agent.read_bytes() == run.agent.read_bytes()
+    assert f"Next: sndqn replay {twin.path}" in capsys.readouterr().out
+
+
+def test_replay_writes_a_video_with_a_frame_per_step(
+    run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["replay", str(run.path), "--episode", "0", "--values"]) == 0
+    trace = read_trace(run.trace(0))
+    out = capsys.readouterr().out
+    assert f"{trace.length + 1} frames" in out
+    assert (run.videos / "episode-000-values.mp4").stat().st_size > 1000
+
+
+def test_a_changed_action_is_refused(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = read_trace(run.trace(0))
+    actions = trace.actions.copy()
+    actions[3] = 1 - actions[3]
+    forged = type(trace)(
+        **{name: getattr(trace, name) for name in trace.__dataclass_fields__} | {"actions": actions}
+    )
+    with pytest.raises(TraceError, match="step"):
+        list(replay_trace(forged))
+    path = tmp_path / "edited.trace.json"
+    content = json.loads(run.trace(0).read_text())
+    content["seed"] += 1
+    path.write_text(json.dumps(content))
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["replay", str(path)])
+    assert stop.value.code == 2
+    assert "changed after it was written" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.mp4"))
+
+
+def test_evaluate_again_gives_the_same_scores(
+    run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = json.loads(run.evaluation.read_text())
+    assert cli.main(["evaluate", str(run.path)]) == 0
+    assert json.loads(run.evaluation.read_text()) == before
+
+
+def test_inspect_lists_every_layer_with_its_norm(
+    run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for what in (run.path, run.agent):
+        assert cli.main(["inspect", str(what)]) == 0
+        out = capsys.readouterr().out
+        assert "q_net.0" in out
+        assert "normalize to 1" in out
+
+
+@pytest.mark.parametrize("form", [["--sn-layers", "-2,-3"], ["--sn-layers=-2,-3"]])
+def test_selections_that_begin_with_a_dash_are_values(form: list[str], tmp_path: Path) -> None:
+    command = ["train", "--env", "CartPole", "--runs-dir", str(tmp_path), *form, *QUICK]
+    assert cli.main([*command, "--eval-episodes", "1"]) == 0
+    assert "sn_layers: -2,-3" in RunFolder.open(tmp_path / "CartPole-v1").config.read_text()
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("train --env Breakot", "Breakout"),
+        ("train --env Pendulum-v1", "Discrete"),
+        ("train --env CartPole --sn-layers -9", "-3: q_net.0"),
+        ("train --env CartPole --sn-layers conv9", "-3: q_net.0"),
+        ("train --env CartPole --algo sarsa", "algo: expected 'dqn', found 'sarsa'"),
+        ("train --env CartPole --leraning-rate 1", "did you mean --learning-rate?"),
+        ("train --env CartPole --gamma 2", "gamma: expected less than or equal to 1"),
+        ("train --env CartPole --batch-size -3", "batch_size: expected greater than 0"),
+        ("train --env CartPole --fire-reset", "fire_reset"),
+        ("train --env CartPole --protocol nature", "protocol"),
+        ("train --env CartPole --torso nature_cnn", "expected observations of (channels"),
+        ("train --env CartPole --config nothing.yaml", "no file and no shipped configuration"),
+        ("train --env CartPole --total-timesteps 10", "nothing would be learnt"),
+        ("train --env BreakoutDeterministic-v4", "16 frames per step. Type Breakout"),
+        ("train", "Type --env NAME"),
+        ("train --env", "expected"),
+        ("train --env --seed 3", "expected a value"),
+        ("trian", "did you mean train?"),
+        ("evaluate nowhere", "expected the folder of a run"),
+        ("replay nowhere", "expected the folder of a run"),
+        ("inspect nowhere", "expected the folder of a run"),
+        ("evaluate", "run"),
+        ("evaluate . --episodes many", "--episodes"),
+    ],
+)
+def test_bad_input_gets_two_lines_status_2_and_writes_nothing(
+    command: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(command.split())
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert 1 <= len(error.splitlines()) <= 2
+    assert "Traceback" not in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unwritable_runs_folder_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["train", "--env", "CartPole", "--runs-dir", str(tmp_path / "file"), *QUICK])
+    assert stop.value.code == 2
+    assert "--runs-dir" in capsys.readouterr().err
+
+
+def test_a_missing_extra_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = importlib_find_spec()
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda name, *rest: None if name.startswith("minatar") else real(name, *rest),
+    )
+    monkeypatch.setitem(sys.modules, "minatar", None)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["train", "--env", "MinAtar/Breakout", "--runs-dir", str(tmp_path)])
+    assert stop.value.code == 2
+    assert 'pip install "sndqn[minatar]"' in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def importlib_find_spec():  # type: ignore[no-untyped-def]
+    import importlib.util
+
+    return importlib.util.find_spec
+
+
+def test_help_imports_neither_torch_nor_gymnasium() -> None:
+    check = (
+        "import sys; from sndqn import cli; cli.main(['--help']); "
+        "assert not {'torch', 'gymnasium', 'pydantic', 'numpy'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "sndqn train --env Breakout --sn-layers -2" in done.stdout
+
+
+def test_help_of_each_command_lists_its_options(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in cli.COMMANDS:
+        with pytest.raises(SystemExit) as stop:
+            cli.main([command, "--help"])
+        assert stop.value.code == 0
+        assert "usage: sndqn " + command in capsys.readouterr().out
+
+
+def test_ctrl_c_saves_the_agent_so_far_and_ends_with_130(tmp_path: Path) -> None:
+    """A real process, a real SIGINT."""
+    import signal
+    import time
+
+    command = [sys.executable, "-m", "sndqn.cli", "train", "--env", "CartPole"]
+    command += ["--total-timesteps", "1000000", "--runs-dir", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    metrics: list[Path] = []
+    for _ in range(600):
+        metrics = list(tmp_path.glob("CartPole-v1/*/metrics.jsonl"))
+        if metrics and metrics[0].stat().st_size:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in error
+    assert (metrics[0].parent / "agent.safetensors").is_file()
+    assert cli.main(["evaluate", str(metrics[0].parent), "--episodes", "1"]) == 0

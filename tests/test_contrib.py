@@ -1,0 +1,80 @@
+"""The policies inside sb3-contrib's own QRDQN."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sb3_contrib import QRDQN
+from test_policies import FAST, LAYERS, excess, held, reach_target_update, same_network, values
+from tiny_envs import make_vec_env
+
+from sndqn import contrib
+from sndqn.errors import UnsupportedSpaceError
+from sndqn.policies import register
+
+POLICY = {
+    "mlp": contrib.SNMlpPolicy,
+    "cnn": contrib.SNCnnPolicy,
+    "dict": contrib.SNMultiInputPolicy,
+}
+
+
+def make(kind: str = "mlp", n_envs: int = 1, **kwargs: Any) -> QRDQN:
+    policy_kwargs = {"sn_layers": LAYERS, "n_quantiles": 10, **kwargs.pop("policy_kwargs", {})}
+    env = make_vec_env(kind, n_envs)
+    return QRDQN(POLICY[kind], env, policy_kwargs=policy_kwargs, **{**FAST, **kwargs})
+
+
+@pytest.mark.parametrize("n_envs", [1, 3])
+@pytest.mark.parametrize("kind", POLICY)
+def test_after_a_hard_update_the_target_is_the_online_network_to_the_bit(
+    kind: str, n_envs: int
+) -> None:
+    model = make(kind, n_envs, target_update_interval=10 * n_envs)
+    model.learn(80 * n_envs)
+    online, target = model.quantile_net, model.quantile_net_target
+    assert not torch.equal(values(online, model), values(target, model))
+    reach_target_update(model)
+    assert torch.equal(values(online, model), values(target, model))
+
+
+@pytest.mark.parametrize("kind", POLICY)
+def test_hard_updated_targets_keep_their_bound(kind: str) -> None:
+    model = make(kind, learning_rate=1e-3, target_update_interval=20)
+    model.learn(400 if kind == "mlp" else 200)
+    reach_target_update(model)
+    assert excess(model.quantile_net) < 0.02
+    assert excess(model.quantile_net_target) < 0.02
+
+
+def test_a_saved_model_loads_to_the_same_and_trains_on(tmp_path: Path) -> None:
+    model = make(learning_rate=1e-3, target_update_interval=20)
+    model.learn(60)
+    model.save(tmp_path / "model")
+    loaded = QRDQN.load(tmp_path / "model", env=make_vec_env("mlp"), device="cpu")
+    assert same_network(model.policy, loaded.policy)
+    assert torch.equal(values(model.quantile_net, model), values(loaded.quantile_net, loaded))
+    loaded.learn(300, reset_num_timesteps=False)
+    reach_target_update(loaded)
+    assert excess(loaded.quantile_net_target) < 0.02
+
+
+def test_first_weights_are_those_of_the_stock_policy() -> None:
+    stock = QRDQN("MlpPolicy", make_vec_env("mlp"), policy_kwargs={"n_quantiles": 10}, **FAST)
+    model = make()
+    for name, value in stock.policy.named_parameters():
+        assert torch.equal(model.policy.get_parameter(name), value)
+
+
+def test_names_are_registered_once_and_work() -> None:
+    register()
+    register()
+    model = QRDQN("SNMlpPolicy", make_vec_env("mlp"), **FAST)
+    assert type(model.policy) is contrib.SNMlpPolicy
+    assert len(held(model.quantile_net)) == 1
+
+
+def test_a_policy_for_other_observations_is_refused_with_the_right_one() -> None:
+    with pytest.raises(UnsupportedSpaceError, match="use SNMultiInputPolicy"):
+        QRDQN(contrib.SNMlpPolicy, make_vec_env("dict"), **FAST)

@@ -1,0 +1,331 @@
+"""The policies inside Stable-Baselines3's own DQN and sndqn's: targets, bounds, files, copies.
+
+The claims on target networks hold by what Stable-Baselines3 copies at a target update: a version
+that copies something else must fail here.
+"""
+
+import copy
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3 import DQN as StockDQN
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.dqn.policies import DQNPolicy
+from tiny_envs import TinyEnv, make_vec_env
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm as torch_spectral_norm
+
+import sndqn
+from sndqn.errors import SelectionError, UnsupportedSpaceError
+from sndqn.policies import SNCnnPolicy, SNMlpPolicy, SNMultiInputPolicy, register
+from sndqn.spectral import SpectralLayer
+
+POLICY = {"mlp": SNMlpPolicy, "cnn": SNCnnPolicy, "dict": SNMultiInputPolicy}
+ALGORITHM: dict[str, type[StockDQN]] = {"stock": StockDQN, "sndqn": sndqn.DQN}
+LAYERS = "-1,-2,-3"
+FAST: dict[str, Any] = {
+    "seed": 0,
+    "device": "cpu",
+    "buffer_size": 1000,
+    "learning_starts": 20,
+    "batch_size": 16,
+    "train_freq": 1,
+}
+
+
+@contextmanager
+def evaluating(*networks: nn.Module) -> Iterator[None]:
+    modes = [network.training for network in networks]
+    for network in networks:
+        network.train(False)
+    yield
+    for network, mode in zip(networks, modes, strict=True):
+        network.train(mode)
+
+
+def make(kind: str = "mlp", algorithm: str = "stock", n_envs: int = 1, **kwargs: Any) -> Any:
+    kwargs.setdefault("policy_kwargs", {"sn_layers": LAYERS})
+    env = make_vec_env(kind, n_envs)
+    return ALGORITHM[algorithm](POLICY[kind], env, **{**FAST, **kwargs})
+
+
+def held(network: nn.Module) -> list[SpectralLayer]:
+    return [m for m in network.modules() if isinstance(m, SpectralLayer)]
+
+
+def excess(network: nn.Module) -> float:
+    """The largest relative distance of a layer's true norm from its bound."""
+    return max(abs(m.exact_sigma() / float(m.bound) - 1) for m in held(network))
+
+
+def values(network: nn.Module, model: Any) -> Tensor:
+    space = model.observation_space
+    space.seed(7)
+    samples = [space.sample() for _ in range(8)]
+    if isinstance(space, spaces.Dict):
+        batch: Any = {k: np.stack([s[k] for s in samples]) for k in space.spaces}
+    else:
+        batch = np.stack(samples)
+    observations, _ = model.policy.obs_to_tensor(batch)
+    with torch.no_grad(), evaluating(network):
+        return network(observations)
+
+
+def reach_target_update(model: Any) -> None:
+    """Calls the algorithm's own step hook until it has just updated the target network."""
+    every = max(model.target_update_interval // model.n_envs, 1)
+    for _ in range(every - model._n_calls % every):
+        model._on_step()
+
+
+@pytest.mark.parametrize("learning_rate", [1e-4, 1e-3])
+@pytest.mark.parametrize("n_envs", [1, 3])
+@pytest.mark.parametrize("kind", POLICY)
+@pytest.mark.parametrize("algorithm", ALGORITHM)
+def test_after_a_hard_update_the_target_is_the_online_network_to_the_bit(
+    algorithm: str, kind: str, n_envs: int, learning_rate: float
+) -> None:
+    model = make(
+        kind, algorithm, n_envs, learning_rate=learning_rate, target_update_interval=10 * n_envs
+    )
+    first = copy.deepcopy(model.q_net.state_dict())
+    model.learn(80 * n_envs)
+    assert not torch.equal(values(model.q_net, model), values(model.q_net_target, model))
+    reach_target_update(model)
+    assert torch.equal(values(model.q_net, model), values(model.q_net_target, model))
+    assert any(not torch.equal(v, first[k]) for k, v in model.q_net.named_parameters())
+    assert len(held(model.q_net_target)) >= 3
+
+
+@pytest.mark.parametrize("kind", POLICY)
+@pytest.mark.parametrize("algorithm", ALGORITHM)
+def test_hard_updated_targets_keep_their_bound(algorithm: str, kind: str) -> None:
+    steps = 400 if kind == "mlp" else 200
+    model = make(kind, algorithm, learning_rate=1e-3, target_update_interval=20)
+    model.learn(steps)
+    reach_target_update(model)
+    assert excess(model.q_net) < 0.02
+    assert excess(model.q_net_target) < 0.02
+
+
+@pytest.mark.parametrize("kind", POLICY)
+def test_softly_updated_targets_of_sndqn_keep_their_bound(kind: str) -> None:
+    steps = 400 if kind == "mlp" else 200
+    model = make(kind, "sndqn", learning_rate=1e-3, tau=0.005, target_update_interval=1)
+    model.learn(steps)
+    assert excess(model.q_net_target) < 0.02
+    reach_target_update(model)
+    assert excess(model.q_net_target) < 0.02
+
+
+@pytest.mark.xfail(
+    reason="the target's weights are averages, its vectors the online network's: "
+    "where those have turned, the target's norm is underestimated",
+    strict=False,
+)
+@pytest.mark.parametrize("kind", POLICY)
+def test_softly_updated_targets_of_the_stock_algorithm_keep_their_bound(kind: str) -> None:
+    steps = 400 if kind == "mlp" else 200
+    model = make(kind, "stock", learning_rate=1e-3, tau=0.005, target_update_interval=1)
+    model.learn(steps)
+    assert excess(model.q_net_target) < 0.02
+
+
+class TorchNormPolicy(DQNPolicy):
+    """The obvious way: torch's own parametrization on the layer before the output."""
+
+    def make_q_net(self) -> Any:
+        network = super().make_q_net()
+        torch_spectral_norm(network.q_net[-3])
+        return network
+
+
+def test_torchs_own_normalisation_loses_its_bound_in_the_target_network() -> None:
+    env, settings = make_vec_env("mlp"), {"learning_rate": 1e-3, "target_update_interval": 20}
+    theirs = StockDQN(TorchNormPolicy, env, **{**FAST, **settings})
+    theirs.learn(600)
+    reach_target_update(theirs)
+    weight = theirs.q_net_target.q_net[-3].weight.detach().double()
+    ours = make("mlp", policy_kwargs={"sn_layers": "-2"}, **settings)
+    ours.learn(600)
+    reach_target_update(ours)
+    assert not torch.equal(values(theirs.q_net, theirs), values(theirs.q_net_target, theirs))
+    assert abs(float(torch.linalg.matrix_norm(weight, 2)) - 1) > 0.05
+    assert excess(ours.q_net_target) < 0.02
+
+
+def same_network(one: nn.Module, other: nn.Module) -> bool:
+    first, second = one.state_dict(), other.state_dict()
+    return list(first) == list(second) and all(
+        itertools.starmap(torch.equal, zip(first.values(), second.values(), strict=True))
+    )
+
+
+@pytest.mark.parametrize("kind", POLICY)
+@pytest.mark.parametrize("algorithm", ALGORITHM)
+def test_a_saved_model_loads_to_the_same_and_trains_on_under_its_bound(
+    algorithm: str, kind: str, tmp_path: Path
+) -> None:
+    model = make(kind, algorithm, learning_rate=1e-3, target_update_interval=20)
+    model.learn(60)
+    model.save(tmp_path / "model")
+    loaded = ALGORITHM[algorithm].load(tmp_path / "model", env=make_vec_env(kind), device="cpu")
+    for name in ("q_net", "q_net_target"):
+        before, after = getattr(model, name), getattr(loaded, name)
+        assert same_network(before, after)
+        assert torch.equal(values(before, model), values(after, loaded))
+    loaded.learn(300, reset_num_timesteps=False)
+    reach_target_update(loaded)
+    assert torch.equal(values(loaded.q_net, loaded), values(loaded.q_net_target, loaded))
+    assert excess(loaded.q_net_target) < 0.02
+
+
+def test_set_parameters_carries_values_and_sigma() -> None:
+    model, other = make(learning_rate=1e-3), make(seed=9)
+    model.learn(60)
+    other.set_parameters(model.get_parameters(), exact_match=True)
+    assert same_network(model.policy, other.policy)
+    assert torch.equal(values(model.q_net, model), values(other.q_net, other))
+
+
+def test_a_stock_model_loads_strictly_and_gets_its_sigma(tmp_path: Path) -> None:
+    stock = StockDQN("MlpPolicy", make_vec_env("mlp"), **FAST)
+    stock.learn(60)
+    stock.save(tmp_path / "stock")
+    model = make()
+    model.set_parameters(tmp_path / "stock.zip", exact_match=True, device="cpu")
+    for name, value in stock.q_net.named_parameters():
+        assert torch.equal(model.q_net.get_parameter(name), value)
+    assert excess(model.q_net) < 1e-4
+    assert excess(model.q_net_target) < 1e-4
+
+
+def test_a_saved_policy_loads_alone_with_its_settings(tmp_path: Path) -> None:
+    kwargs = {"sn_layers": "-2", "sn_bound": 0.5, "sn_mode": "shrink", "head": "dueling"}
+    model = make(policy_kwargs=kwargs)
+    model.learn(40)
+    model.policy.save(str(tmp_path / "policy"))
+    loaded = SNMlpPolicy.load(str(tmp_path / "policy"), device="cpu")
+    assert loaded.spectral_settings == model.policy.spectral_settings
+    assert loaded.head == "dueling"
+    assert same_network(model.policy, loaded)
+    assert torch.equal(values(model.q_net, model), values(loaded.q_net, model))
+
+
+def test_a_copied_policy_refreshes_its_own_sigma_and_not_the_originals() -> None:
+    model = make(learning_rate=1e-2)
+    twin = copy.deepcopy(model.policy)
+    assert same_network(model.policy, twin)
+    before = {k: v.clone() for k, v in model.policy.state_dict().items()}
+    twin.q_net(torch.ones(4, 4)).square().sum().backward()
+    twin.optimizer.step()
+    for layer in held(twin.q_net):
+        kept = layer.running_sigma.clone()
+        layer.refresh_sigma()
+        assert torch.equal(layer.running_sigma, kept), "the hook had refreshed it already"
+    assert all(torch.equal(v, before[k]) for k, v in model.policy.state_dict().items())
+    assert all(layer.live for layer in held(twin.q_net_target))
+
+
+def test_sigma_belongs_to_the_weight_after_every_optimiser_step() -> None:
+    model = make(learning_rate=1e-2)
+    model.learn(60)
+    for layer in held(model.q_net):
+        kept = layer.running_sigma.clone()
+        layer.refresh_sigma()
+        assert torch.equal(layer.running_sigma, kept)
+
+
+def test_registering_twice_is_registering_once_and_names_work() -> None:
+    register()
+    register()
+    model = StockDQN("SNMlpPolicy", make_vec_env("mlp"), **FAST)
+    assert type(model.policy) is SNMlpPolicy
+    assert [float(layer.bound) for layer in held(model.q_net)] == [1.0]
+    assert set(StockDQN.policy_aliases) >= {"MlpPolicy", "SNMlpPolicy", "SNCnnPolicy"}
+    assert type(sndqn.DQN("SNCnnPolicy", make_vec_env("cnn"), **FAST).policy) is SNCnnPolicy
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # torch's own
+def test_a_network_in_evaluation_mode_exports() -> None:
+    model = make("cnn")
+    network = model.q_net.eval()
+    head, torso = network.q_net, network.features_extractor
+    images = torch.rand(2, 1, 36, 36)
+    expected = head(torso(images))
+    exported = torch.export.export(nn.Sequential(torso, head), (images,))
+    torch.testing.assert_close(exported.module()(images), expected)
+
+
+@pytest.mark.parametrize("selection", ["-2", -2, [-2], ["-2"], ["q_net.2"]])
+def test_layers_are_selected_by_text_number_or_list(selection: Any, tmp_path: Path) -> None:
+    model = make(policy_kwargs={"sn_layers": selection})
+    assert [name for name, m in model.q_net.named_modules() if isinstance(m, SpectralLayer)] == [
+        "q_net.2"
+    ]
+    model.save(tmp_path / "model")
+    assert len(held(StockDQN.load(tmp_path / "model", device="cpu").q_net)) == 1
+
+
+def test_first_weights_are_those_of_the_stock_policy() -> None:
+    stock, model = StockDQN("MlpPolicy", make_vec_env("mlp"), **FAST), make()
+    for name, value in stock.policy.named_parameters():
+        assert torch.equal(model.policy.get_parameter(name), value)
+
+
+@pytest.mark.parametrize(
+    ("policy", "kind", "remedy"),
+    [
+        (SNMlpPolicy, "dict", "use SNMultiInputPolicy"),
+        (SNCnnPolicy, "dict", "use SNMultiInputPolicy"),
+        (SNMultiInputPolicy, "mlp", "use SNMlpPolicy or SNCnnPolicy"),
+    ],
+)
+def test_a_policy_for_other_observations_is_refused_with_the_right_one(
+    policy: Any, kind: str, remedy: str
+) -> None:
+    with pytest.raises(UnsupportedSpaceError, match=remedy):
+        StockDQN(policy, make_vec_env(kind), **FAST)
+
+
+def test_without_hidden_layers_there_is_no_layer_before_the_output() -> None:
+    with pytest.raises(SelectionError, match="no layer '-2'"):
+        make(policy_kwargs={"net_arch": []})
+
+
+def test_normalised_observations_work() -> None:
+    env = VecNormalize(make_vec_env("mlp", 2))
+    model = StockDQN(SNMlpPolicy, env, **{**FAST, "target_update_interval": 20})
+    model.learn(100)
+    assert bool(torch.isfinite(values(model.q_net, model)).all())
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHM)
+def test_the_same_seed_makes_the_same_run(algorithm: str) -> None:
+    runs = [make(algorithm=algorithm, learning_rate=1e-3).learn(100) for _ in range(2)]
+    assert same_network(runs[0].policy, runs[1].policy)
+    assert not same_network(make(algorithm=algorithm, seed=1).learn(100).policy, runs[0].policy)
+
+
+def test_evaluation_plays_and_changes_nothing() -> None:
+    model = make("cnn")
+    model.learn(40)
+    before = {k: v.clone() for k, v in model.policy.state_dict().items()}
+    mean, _ = evaluate_policy(model, make_vec_env("cnn"), n_eval_episodes=2, warn=False)
+    assert 0 <= float(mean) <= 10  # type: ignore[arg-type]
+    assert all(torch.equal(v, before[k]) for k, v in model.policy.state_dict().items())
+
+
+def test_discrete_observations_work() -> None:
+    env = TinyEnv(spaces.Discrete(5))
+    model = StockDQN(SNMlpPolicy, env, **FAST)
+    model.learn(40)
+    assert excess(model.q_net) < 0.1
