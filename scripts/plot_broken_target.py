@@ -110,7 +110,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--timesteps", type=int, default=20_000)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--plot-only", action="store_true", help="draw docs/broken-target.json again")
+    parser.add_argument(
+        "--plot-only", action="store_true", help="draw docs/broken-target.json again"
+    )
     arguments = parser.parse_args()
     DOCS.mkdir(exist_ok=True)
     record = DOCS / "broken-target.json"

@@ -10,7 +10,7 @@ Source: Miyato et al., ICLR 2018 (arXiv 1802.05957); Gogianu et al., ICML 2021 (
 """
 
 import math
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,8 @@ from sndqn.spectral.norms import (
     convolution_map,
     exact_norm,
     matrix_map,
-    point_along,
+    orthonormal,
+    ritz,
     top_singular_vectors,
 )
 
@@ -43,9 +44,14 @@ class SpectralLayer(nn.Module):
     in evaluation mode it reads the stored σ and changes nothing. So a measurement, a second
     forward pass of Double DQN or an acting step belongs in evaluation mode.
 
+    The iteration carries a few vectors at once (subspace iteration with Rayleigh-Ritz: Golub and
+    Van Loan, Matrix Computations, 8.2). A single one lags wherever training makes another singular
+    value the largest, by up to 15 % in σ on small networks; a runner-up that is followed already
+    takes over within the step.
+
     Attributes:
-        running_u: Left singular vector, of length 1, in the shape of one output.
-        running_v: Right singular vector, of length 1, in the shape of one input.
+        running_u: Left vectors, (n, *shape of one output); the first is the top one, of length 1.
+        running_v: Right vectors, orthonormal, (n, *shape of one input); the first is the top one.
         running_sigma: Estimate of the raw weight's σ, a scalar tensor.
         bound: The value σ is held to, a scalar tensor.
         mode: "normalize" scales to the bound; "shrink" only scales down to it.
@@ -66,6 +72,11 @@ class SpectralLayer(nn.Module):
     grad_through_norm: bool
     bound_is_initial: bool
     live: bool
+
+    # Vectors followed at once. Over 600 to 2400 steps of DQN on CartPole the 64 x 64 hidden layer's σ
+    # was underestimated at worst by 2.9 to 23 % with 1, 2.7 to 7.3 % with 4, 0.04 to 1 % with 8 (low
+    # to high learning rate).
+    n_vectors: ClassVar[int] = 8
 
     def _linear_map(self) -> LinearMap:
         """Gives the layer without its bias as a linear map of one input to one output."""
@@ -90,8 +101,9 @@ class SpectralLayer(nn.Module):
         self.bound_is_initial = bound == "initial"
         self.live = False
         linear_map, like = self._linear_map(), self.weight.detach()
-        self.register_buffer("running_u", like.new_zeros(linear_map.out_shape))
-        self.register_buffer("running_v", like.new_zeros(linear_map.in_shape))
+        n = min(self.n_vectors, math.prod(linear_map.in_shape), math.prod(linear_map.out_shape))
+        self.register_buffer("running_u", like.new_zeros(n, *linear_map.out_shape))
+        self.register_buffer("running_v", like.new_zeros(n, *linear_map.in_shape))
         self.register_buffer("running_sigma", like.new_zeros(()))
         self.register_buffer("bound", like.new_tensor(1.0 if bound == "initial" else bound))
         self.reset_sigma()
@@ -101,11 +113,13 @@ class SpectralLayer(nn.Module):
     @torch.no_grad()
     def reset_sigma(self) -> None:
         """Finds σ and its vectors afresh, to about 1e-6, whatever the buffers held."""
-        u, v, sigma = top_singular_vectors(self._linear_map(), self.weight.detach())
-        self.running_u.copy_(u)
-        self.running_v.copy_(v)
-        self.running_sigma.copy_(torch.nan_to_num(sigma, nan=0.0))
-        self.refresh_sigma()
+        v = top_singular_vectors(self._linear_map(), self.weight.detach())[1]
+        generator = torch.Generator().manual_seed(0)
+        others = torch.randn(self.running_v.shape, generator=generator).to(v)
+        self.running_v.copy_(orthonormal(torch.cat([v[None], others[1:]]), others))
+        self.running_sigma.zero_()
+        self._turn_to_top(self._linear_map())
+        self.power_iteration(10)
 
     def _hold_initial_norm(self) -> None:
         if not float(self.running_sigma) > TINY:
@@ -120,8 +134,17 @@ class SpectralLayer(nn.Module):
         """Refines the stored σ and vectors for the weight as it is now."""
         linear_map = self._linear_map()
         for _ in range(n_iterations):
-            point_along(self.running_v, linear_map.adjoint(self.running_u))
-            sigma = point_along(self.running_u, linear_map.apply(self.running_v))
+            block = linear_map.adjoint(self.running_u)
+            self.running_v.copy_(orthonormal(block, self.running_v))
+            self._turn_to_top(linear_map)
+
+    def _turn_to_top(self, linear_map: LinearMap) -> None:
+        """Rotates the right vectors so that the most stretched is first; the left ones follow."""
+        image = linear_map.apply(self.running_v)
+        rotation, sigma = ritz(image)
+        left = (rotation @ image.flatten(1) / sigma.clamp_min(TINY)).view_as(image)
+        self.running_v.copy_((rotation @ self.running_v.flatten(1)).view_as(self.running_v))
+        self.running_u.copy_(torch.where(sigma < math.inf, left, self.running_u))
         self._store_sigma(sigma)
 
     @torch.no_grad()
@@ -129,10 +152,10 @@ class SpectralLayer(nn.Module):
         """Computes the stored σ anew for the weight as it is now; the vectors stay."""
         self._store_sigma(self._stretch())
 
+    @torch.no_grad()
     def _stretch(self) -> Tensor:
-        """Gives |A v|, σ as the stored v sees it."""
-        stretch: Tensor = torch.linalg.vector_norm(self._linear_map().apply(self.running_v))
-        return stretch
+        """Gives σ as the stored vectors see it."""
+        return ritz(self._linear_map().apply(self.running_v))[1]
 
     def _store_sigma(self, sigma: Tensor) -> None:
         self.running_sigma.copy_(torch.where(sigma < math.inf, sigma, self.running_sigma))
@@ -229,7 +252,7 @@ class SpectralLinear(SpectralLayer, nn.Linear):
 
     def _through_norm(self, x: Tensor) -> Tensor:
         # Copies: the buffers move in place at the next forward, maybe before this backward.
-        u, v = self.running_u.clone(), self.running_v.clone()
+        u, v = self.running_u[0].clone(), self.running_v[0].clone()
         if torch.is_autocast_enabled(x.device.type):
             return linear_through_norm(x, self.weight, u, v, self.hold)
         z = LinearThroughNorm.apply(x, self.weight, u, v, self.scale, self.hold)  # type: ignore[no-untyped-call]
@@ -256,6 +279,9 @@ class SpectralConv2d(SpectralLayer, nn.Conv2d):
 
     conv_norm: ConvNorm
     input_size: Pair | None
+
+    # Fewer: each costs two convolutions of one sample.
+    n_vectors: ClassVar[int] = 2
 
     def __init__(
         self,
@@ -340,15 +366,10 @@ class SpectralConv2d(SpectralLayer, nn.Conv2d):
         return z
 
     def _training_scale(self) -> Tensor:
-        if self.n_power_iterations > 1:
-            self.power_iteration(self.n_power_iterations - 1)
-        with torch.no_grad():
-            point_along(self.running_v, self._linear_map().adjoint(self.running_u))
-        # The last half step yields u, σ and, as σ = |A v|, the gradient u vᵀ of σ at once.
-        weight = self.weight if self.grad_through_norm else self.weight.detach()
-        output = self._map_of(weight).apply(self.running_v.clone())
+        self.power_iteration(self.n_power_iterations)
+        if not self.grad_through_norm:
+            return self.scale
+        # σ = |A v|, so its gradient by the weight is u vᵀ: one more product, seen by autograd.
+        output = self._map_of(self.weight).apply(self.running_v[0].clone())
         sigma: Tensor = torch.linalg.vector_norm(output)
-        with torch.no_grad():
-            point_along(self.running_u, output)
-            self._store_sigma(sigma)
         return self.hold.scale_of(sigma)

@@ -23,8 +23,8 @@ class LinearMap(NamedTuple):
     """A linear map by its action, so that a convolution never becomes a matrix.
 
     Attributes:
-        apply: v of shape `in_shape` -> A v of shape `out_shape`.
-        adjoint: u of shape `out_shape` -> Aᵀ u of shape `in_shape`.
+        apply: v of shape `in_shape` -> A v of shape `out_shape`; or several, stacked first.
+        adjoint: u of shape `out_shape` -> Aᵀ u of shape `in_shape`; or several.
         in_shape: Shape of the inputs.
         out_shape: Shape of the outputs.
     """
@@ -44,8 +44,8 @@ def matrix_map(weight: Tensor) -> LinearMap:
     """
     matrix = weight.flatten(1)
     return LinearMap(
-        apply=lambda v: torch.mv(matrix, v),
-        adjoint=lambda u: torch.mv(matrix.t(), u),
+        apply=lambda v: F.linear(v, matrix),
+        adjoint=lambda u: u @ matrix,
         in_shape=(matrix.shape[1],),
         out_shape=(matrix.shape[0],),
     )
@@ -81,23 +81,34 @@ def convolution_map(
         adjoint=lambda u: F.conv_transpose2d(
             u, weight, None, stride, padding, unreached, groups, dilation
         ),
-        in_shape=(1, weight.shape[1] * groups, *input_size),
-        out_shape=(1, weight.shape[0], *out_size),
+        in_shape=(weight.shape[1] * groups, *input_size),
+        out_shape=(weight.shape[0], *out_size),
     )
 
 
-def point_along(direction: Tensor, x: Tensor) -> Tensor:
-    """Turns a unit vector, in place, along x; leaves it where x is zero, tiny or not finite.
+def orthonormal(block: Tensor, fallback: Tensor) -> Tensor:
+    """Gives an orthonormal basis of stacked vectors; the fallback where they are not finite.
 
-    Branch-free on purpose: no value leaves the device, so it can be compiled and captured.
+    Branch-free on purpose: no value leaves the device.
+    """
+    basis = torch.linalg.qr(block.flatten(1).t()).Q.t().view_as(block)
+    return torch.where(torch.isfinite(basis).all(), basis, fallback)
+
+
+def ritz(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Finds the direction that A stretches most among stacked orthonormal vectors.
+
+    Args:
+        image: Their images under A, stacked.
 
     Returns:
-        The length of x, a scalar tensor.
+        (rotation, σ): a matrix whose rows combine the vectors, the most stretched first; and by how
+        much that one is stretched, never more than A's norm. NaN where the images are not finite.
     """
-    length: Tensor = torch.linalg.vector_norm(x)
-    usable = (length > TINY) & (length < math.inf)
-    direction.copy_(torch.where(usable, x / length, direction))
-    return length
+    rows = image.flatten(1)
+    gram = torch.nan_to_num(rows @ rows.t())  # eigh raises on NaN
+    rotation = torch.linalg.eigh(gram).eigenvectors.flip(1).t()
+    return rotation, torch.linalg.vector_norm(rotation[0] @ rows)
 
 
 def top_singular_vectors(

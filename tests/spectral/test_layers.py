@@ -121,7 +121,7 @@ def test_gradient_is_that_of_dividing_by_the_exact_norm(kind: str, mode: Any, bo
 def norm_of(layer: SpectralLayer, weight: Tensor) -> Tensor:
     """σ as a differentiable function of the weight, by SVD of the dense operator."""
     if isinstance(layer, SpectralConv2d) and layer.conv_norm == "operator":
-        size = layer.running_v.numel()
+        size = layer.running_v[0].numel()
         basis = torch.eye(size, dtype=weight.dtype).view(size, *layer.running_v.shape[1:])
         columns = nn.functional.conv2d(basis, weight, None, layer.stride, layer.padding)
         return torch.linalg.matrix_norm(columns.flatten(1), 2)
@@ -141,7 +141,7 @@ def test_second_derivatives_agree_with_plain_autograd() -> None:
 
     ours = penalty(layer(x), layer.weight)
     weight = layer.weight.detach().clone().requires_grad_()
-    sigma = layer.running_u @ weight @ layer.running_v
+    sigma = layer.running_u[0] @ weight @ layer.running_v[0]
     plain = penalty(nn.functional.linear(x, weight / sigma, layer.bias), weight)
     torch.testing.assert_close(ours, plain)
 

@@ -16,7 +16,8 @@ from sndqn.spectral.norms import (
     convolution_map,
     dense_matrix,
     matrix_map,
-    point_along,
+    orthonormal,
+    ritz,
     top_singular_vectors,
 )
 
@@ -300,17 +301,27 @@ def test_estimate_of_nothing_is_documented(value: float, expected: float) -> Non
 
 
 @pytest.mark.parametrize("poison", [0.0, 1e-20, math.nan, math.inf])
-def test_a_direction_stays_where_there_is_no_new_one(poison: float) -> None:
-    direction = torch.tensor([0.6, 0.8])
-    length = point_along(direction, torch.full((2,), poison))
-    assert torch.equal(direction, torch.tensor([0.6, 0.8]))
-    assert not 1e-12 < float(length) < math.inf
+def test_a_basis_is_orthonormal_whatever_comes(poison: float) -> None:
+    old = torch.eye(2, 5)
+    basis = orthonormal(torch.full((2, 5), poison), old)
+    torch.testing.assert_close(basis @ basis.t(), torch.eye(2))
 
 
-def test_a_direction_turns_along_a_vector_and_tells_its_length() -> None:
-    direction = torch.tensor([0.6, 0.8])
-    assert float(point_along(direction, torch.tensor([4.0, 3.0]))) == pytest.approx(5)
-    torch.testing.assert_close(direction, torch.tensor([0.8, 0.6]))
+@given(st.integers(0, 2**16))
+def test_ritz_finds_the_most_stretched_combination(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    matrix = torch.randn(6, 5, generator=generator, dtype=torch.float64)
+    basis = orthonormal(torch.randn(3, 5, generator=generator, dtype=torch.float64), matrix[:3])
+    rotation, sigma = ritz(basis @ matrix.t())
+    truth = float(torch.linalg.matrix_norm(basis @ matrix.t(), 2))
+    assert float(sigma) == pytest.approx(truth, rel=1e-9)
+    first = rotation[0] @ basis
+    assert float((matrix @ first).norm()) == pytest.approx(truth, rel=1e-9)
+    assert truth <= true_norm(matrix) * (1 + 1e-12)
+
+
+def test_ritz_of_what_is_not_finite_is_no_number() -> None:
+    assert not float(ritz(torch.full((2, 5), math.nan))[1]) < math.inf
 
 
 def test_norms_draw_nothing_from_the_global_random_state() -> None:
