@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from sndqn.policies import SNCnnPolicy, SNMlpPolicy, SNMultiInputPolicy, register
     from sndqn.spectral import remove_spectral_norm, spectral_norm
 
-__version__ = "0.1.0"
-
 _HOMES = {
     "DQN": "sndqn.algorithms",
     "SNCnnPolicy": "sndqn.policies",

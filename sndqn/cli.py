@@ -6,7 +6,7 @@ Each imports what it needs inside itself, so that `sndqn --help` answers at once
 import argparse
 import difflib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sndqn.errors import SndqnError
@@ -58,9 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(USAGE, end="")
         return 0
     if arguments[0] == "--version":
-        import sndqn
+        from importlib.metadata import version
 
-        print(f"sndqn {sndqn.__version__}")
+        print(f"sndqn {version('sndqn')}")
         return 0
     command, rest = arguments[0], arguments[1:]
     if command not in COMMANDS:
@@ -231,7 +231,7 @@ def _replay(arguments: argparse.Namespace) -> None:
     trace = read_trace(path)
     q_values = None
     if arguments.values:
-        from sndqn.runs.agent_file import load_agent
+        from sndqn.zoo import load_agent
 
         if run is None:
             run = RunFolder.open(path.resolve().parent.parent)
@@ -249,13 +249,28 @@ def _replay(arguments: argparse.Namespace) -> None:
     output = Path(arguments.output) if arguments.output else folder / f"{name}.mp4"
     if arguments.output is None:
         folder.mkdir(exist_ok=True)
-    count = write_video(output, frames, fps)
+    count = write_video(output, _with_progress(frames, trace.length + 1, console), fps)
     console.print(
         f"{path.name}: return {trace.episode_return:g} in {trace.length} steps, replayed exactly",
         highlight=False,
         soft_wrap=True,
     )
     console.print(f"{output}: {count} frames", style="bold", highlight=False, soft_wrap=True)
+
+
+def _with_progress(frames: Iterator[Any], total: int, console: "Console") -> Iterator[Any]:
+    from rich.progress import track
+
+    return iter(
+        track(
+            frames,
+            "replaying",
+            total=total,
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+    )
 
 
 def _chosen_trace(run: "RunFolder", episode: str) -> Any:
@@ -294,7 +309,7 @@ def inspect(argv: Sequence[str]) -> None:
     run = None if given.is_file() else RunFolder.open(given)
     from sndqn.diagnostics import layer_norms
     from sndqn.report import layer_table
-    from sndqn.runs.agent_file import load_agent
+    from sndqn.zoo import load_agent
 
     agent = load_agent(given if run is None else run.agent)
     about = agent.description

@@ -19,9 +19,9 @@ from sndqn.networks import NetworkSpec, SpectralSettings
 from sndqn.networks.factory import default_torso
 from sndqn.policies import SNDQNPolicy, policy_arguments
 from sndqn.report import layer_table
-from sndqn.runs.agent_file import AgentDescription, load_agent, q_function, save_agent
 from sndqn.runs.folder import RunFolder, provenance, write_bytes, write_json
 from sndqn.runs.metrics import make_logger
+from sndqn.zoo import AgentDescription, load_agent, q_function, save_agent
 
 _OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
     "adam": (torch.optim.Adam, {"fused": True}),

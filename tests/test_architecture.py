@@ -15,10 +15,10 @@ ROOT = Path(sndqn.__file__).parent
 ORDER = [
     ("cli",),
     ("training",),
-    ("callbacks", "zoo"),
+    ("callbacks", "zoo", "report"),
     ("algorithms",),
-    ("policies", "contrib", "evaluation", "replay"),
-    ("networks", "diagnostics", "envs", "runs"),
+    ("policies", "contrib", "evaluation", "replay", "diagnostics"),
+    ("networks", "envs", "runs", "config_files"),
     ("spectral", "targets", "losses", "config"),
     ("errors",),
 ]

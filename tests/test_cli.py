@@ -1,8 +1,11 @@
 """The commands, as people type them: what they leave, what they print, what they refuse."""
 
+import importlib.util
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +22,8 @@ QUICK = ["--total-timesteps", "600", "--learning-starts", "200", "--eval-episode
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A small finished run."""
     runs = tmp_path_factory.mktemp("runs")
-    assert cli.main(["train", "--env", "CartPole", "--sn-layers", "-2", "--runs-dir", str(runs), *QUICK]) == 0  # fmt: skip
+    command = ["train", "--env", "CartPole", "--sn-layers", "-2", "--runs-dir", str(runs), *QUICK]
+    assert cli.main(command) == 0
     return RunFolder.open(runs / "CartPole-v1")
 
 
@@ -179,10 +183,10 @@ def test_an_unwritable_runs_folder_is_refused_in_one_line(
 def test_a_missing_extra_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = importlib_find_spec()
+    find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         "importlib.util.find_spec",
-        lambda name, *rest: None if name.startswith("minatar") else real(name, *rest),
+        lambda name, *rest: None if name.startswith("minatar") else find_spec(name, *rest),
     )
     monkeypatch.setitem(sys.modules, "minatar", None)
     with pytest.raises(SystemExit) as stop:
@@ -190,12 +194,6 @@ def test_a_missing_extra_says_what_to_install(
     assert stop.value.code == 2
     assert 'pip install "sndqn[minatar]"' in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
-
-
-def importlib_find_spec():  # type: ignore[no-untyped-def]
-    import importlib.util
-
-    return importlib.util.find_spec
 
 
 def test_help_imports_neither_torch_nor_gymnasium() -> None:
@@ -218,9 +216,6 @@ def test_help_of_each_command_lists_its_options(capsys: pytest.CaptureFixture[st
 
 def test_ctrl_c_saves_the_agent_so_far_and_ends_with_130(tmp_path: Path) -> None:
     """A real process, a real SIGINT."""
-    import signal
-    import time
-
     command = [sys.executable, "-m", "sndqn.cli", "train", "--env", "CartPole"]
     command += ["--total-timesteps", "1000000", "--runs-dir", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

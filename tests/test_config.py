@@ -1,5 +1,6 @@
 """The configuration: what it takes, what it refuses, and in which words."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +85,13 @@ def test_a_missing_environment_says_what_to_type() -> None:
     )
 )
 def test_any_values_make_a_configuration_or_a_short_refusal(values: dict[str, Any]) -> None:
+    refusal, config = None, None
     try:
         config = make_config(values)
     except ConfigError as error:
-        assert 1 <= len(str(error).splitlines()) <= 2
+        refusal = str(error)
+    if config is None:
+        assert 1 <= len(str(refusal).splitlines()) <= 2
     else:
         assert make_config(yaml.safe_load(config.to_yaml())) == config
 
@@ -98,10 +102,8 @@ def test_any_bytes_make_a_configuration_or_a_refusal(
 ) -> None:
     path = tmp_path_factory.mktemp("configs") / "config.yaml"
     path.write_bytes(content)
-    try:
+    with contextlib.suppress(ConfigError):
         make_config(read_config(str(path)))
-    except ConfigError:
-        pass
 
 
 @pytest.mark.parametrize(

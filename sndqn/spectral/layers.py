@@ -73,9 +73,9 @@ class SpectralLayer(nn.Module):
     bound_is_initial: bool
     live: bool
 
-    # Vectors followed at once. Over 600 to 2400 steps of DQN on CartPole the 64 x 64 hidden layer's σ
-    # was underestimated at worst by 2.9 to 23 % with 1, 2.7 to 7.3 % with 4, 0.04 to 1 % with 8 (low
-    # to high learning rate).
+    # Vectors followed at once. Over 600 to 2400 steps of DQN on CartPole the 64 x 64 hidden layer's
+    # σ was underestimated at worst by 2.9 to 23 % with 1, 2.7 to 7.3 % with 4, 0.04 to 1 % with 8
+    # (from low to high learning rates).
     n_vectors: ClassVar[int] = 8
 
     def _linear_map(self) -> LinearMap:

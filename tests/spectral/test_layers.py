@@ -224,7 +224,7 @@ def test_making_a_layer_draws_nothing_from_the_global_random_state(kind: str) ->
 
 
 def test_a_plain_checkpoint_loads_and_sigma_is_found(kind: str) -> None:
-    layer, x = make(kind)
+    layer, _ = make(kind)
     weight = torch.randn_like(layer.weight)
     layer.load_state_dict({"weight": weight, "bias": layer.bias})  # type: ignore[dict-item]
     assert torch.equal(layer.weight, weight)

@@ -1,4 +1,4 @@
-"""The agent file: weights as safetensors, and beside them what they are, as checked JSON.
+"""Agents as files: weights as safetensors, and with them what they are, as checked JSON.
 
 No pickle is read or written, and nothing in the file names code: the network is rebuilt from
 values, and the tensors must be those that network has.
