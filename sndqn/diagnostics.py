@@ -46,7 +46,7 @@ def layer_norms(
     Args:
         network: A Q-network.
         observation_space: Its observations, for the convolutions' input sizes.
-        exact: To rounding in float64 (seconds for a Nature CNN) instead of to about 1e-5.
+        exact: To rounding in float64 (seconds for a Nature CNN) instead of to about 1e-6.
     """
     sizes = input_sizes(network, zero_observation(observation_space))
     rows = []
@@ -86,7 +86,7 @@ def _sigma(layer: nn.Linear | nn.Conv2d, sizes: dict[nn.Module, Any], exact: boo
     if exact:
         return exact_norm(weight, **geometry)
     linear_map = convolution_map(weight, **geometry) if geometry else matrix_map(weight)
-    return float(top_singular_vectors(linear_map, weight, rtol=1e-5)[2])
+    return float(top_singular_vectors(linear_map, weight)[2])
 
 
 def lipschitz_bound(rows: list[LayerNorm]) -> float:

@@ -123,7 +123,7 @@ def top_singular_vectors(
     Args:
         linear_map: The map A.
         like: A tensor with the dtype and device to work in.
-        rtol: Stops when the value moved by less than this, relatively, over four steps.
+        rtol: Stops when the value moved by less than this, relatively, over ten steps.
         max_iterations: Stops after so many products with A and with Aᵀ.
 
     Returns:
@@ -157,7 +157,8 @@ def top_singular_vectors(
         negligible = max(TINY, 8 * torch.finfo(like.dtype).eps * history[-1])
         if not beta > negligible:
             break
-        if step >= 8 and history[-1] - history[-5] <= rtol * history[-1]:
+        # The value can stand still for a few steps before it climbs on.
+        if step >= 20 and history[-1] - history[-11] <= rtol * history[-1]:
             break
 
     if not lefts or not math.isfinite(history[-1]):

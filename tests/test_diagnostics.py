@@ -1,0 +1,48 @@
+"""The table of norms: true, and read without a trace."""
+
+import pytest
+import torch
+from gymnasium import spaces
+from rich.console import Console
+
+from sndqn.diagnostics import layer_norms, lipschitz_bound
+from sndqn.networks import make_q_network
+from sndqn.report import layer_table
+
+IMAGE = spaces.Box(0, 255, (4, 44, 44), "uint8")
+ACTIONS = spaces.Discrete(3)
+
+
+def test_norms_are_the_exact_ones_and_reading_changes_nothing() -> None:
+    torch.manual_seed(0)
+    network = make_q_network(IMAGE, ACTIONS, sn_layers="-2,-3", sn_bound=2.0)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    state = torch.get_rng_state()
+    quick, exact = layer_norms(network, IMAGE), layer_norms(network, IMAGE, exact=True)
+    assert [row.index for row in quick] == [-5, -4, -3, -2, -1]
+    assert [row.bound for row in quick] == [None, None, 2.0, 2.0, None]
+    for row, truth in zip(quick, exact, strict=True):
+        assert row.raw == pytest.approx(truth.raw, rel=1e-3)
+        assert truth.effective == pytest.approx(truth.bound or truth.raw, rel=1e-3)
+    assert all(torch.equal(value, before[n]) for n, value in network.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert network.training
+
+
+def test_the_product_of_norms_counts_streams_side_by_side_once() -> None:
+    network = make_q_network(spaces.Box(-1, 1, (4,)), ACTIONS, head="dueling", sn_layers="all")
+    rows = layer_norms(network, network.observation_space)
+    assert lipschitz_bound(rows) == pytest.approx(2**1.5, rel=1e-3)
+
+
+def test_the_table_shows_every_layer_and_what_is_held() -> None:
+    network = make_q_network(IMAGE, ACTIONS, sn_layers="-2", sn_mode="shrink", sn_bound=3.0)
+    console = Console(record=True, width=120, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
+    with console:
+        console.print(layer_table(layer_norms(network, IMAGE)))
+    text = console.export_text()
+    console.file.close()
+    for row in layer_norms(network, IMAGE):
+        assert row.name in text
+    assert text.count("shrink to 3") == 1
+    assert "product of the norms" in text

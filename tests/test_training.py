@@ -1,0 +1,99 @@
+"""The whole: what a configuration becomes, and that a run depends on nothing else."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from sndqn.config import TrainConfig, make_config
+from sndqn.envs import make_vec_env
+from sndqn.errors import SelectionError
+from sndqn.policies import SNDQNPolicy
+from sndqn.training import env_settings, make_model, network_spec, read_layers, train
+from sndqn.zoo import load_agent
+
+SMALL = {"total_timesteps": 400, "learning_starts": 100, "eval_episodes": 1, "eval_max_steps": 200}
+
+
+def config(**values: Any) -> TrainConfig:
+    return make_config({"env": "CartPole", "batch_size": 16, **SMALL, **values})
+
+
+def model_of(settings: TrainConfig) -> Any:
+    env = make_vec_env(env_settings(settings), settings.n_envs, seed=0)
+    return make_model(settings, env, network_spec(settings, env.observation_space))
+
+
+@pytest.mark.parametrize("n_envs", [1, 2, 4, 8, 16])
+def test_updates_per_step_do_not_depend_on_the_number_of_environments(n_envs: int) -> None:
+    model = model_of(config(train_freq=4, gradient_steps=2, n_envs=n_envs))
+    model.learn(400)
+    assert model._n_updates == pytest.approx((400 - 100) / 4 * 2, abs=16)
+
+
+@pytest.mark.parametrize(
+    ("env", "values"),
+    [
+        ("CartPole", {"dueling": True, "double": True, "sn_layers": "all"}),
+        ("CartPole", {"optimizer": "rmsprop", "loss": "mse", "tau": 0.01, "n_envs": 4}),
+        ("MinAtar/Breakout", {"channels": "8,8", "features_dim": 32, "sn_layers": "-2,-3"}),
+        ("MinAtar/Seaquest", {"sn_conv_norm": "kernel", "sn_layers": "convs"}),
+        ("LunarLander", {"sn_bound": "initial", "sn_mode": "shrink"}),
+        ("Acrobot", {"sn_layers": "none", "eval_every_timesteps": 200}),
+    ],
+)
+def test_a_run_ends_with_an_agent_that_holds_its_bounds(
+    env: str, values: dict[str, Any], tmp_path: Path
+) -> None:
+    run = train(config(env=env, runs_dir=str(tmp_path), **values))
+    agent = load_agent(run.agent)
+    assert agent.description.timesteps >= 400
+    for row in read_layers(run)["after"]:
+        if row.mode == "normalize":
+            assert row.effective == pytest.approx(row.bound, rel=0.02)
+        if row.mode == "shrink":
+            assert row.bound is not None
+            assert row.effective <= row.bound * 1.02
+    assert run.evaluation.is_file()
+
+
+def test_atari_trains_and_evaluates(tmp_path: Path) -> None:
+    settings = config(
+        env="Breakout", runs_dir=str(tmp_path), total_timesteps=60, learning_starts=40,
+        eval_max_steps=30, n_envs=2,
+    )  # fmt: skip
+    run = train(settings)
+    assert [row.index for row in read_layers(run)["after"]] == [-5, -4, -3, -2, -1]
+
+
+def test_equal_configurations_give_equal_agents_and_other_seeds_others(tmp_path: Path) -> None:
+    runs = [
+        train(config(runs_dir=str(tmp_path / name), seed=seed))
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    ]
+    a, b, c = (run.agent.read_bytes() for run in runs)
+    assert a == b
+    assert a != c
+
+
+def test_a_bad_selection_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(SelectionError):
+        train(config(runs_dir=str(tmp_path), sn_layers="-7"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_first_line_says_what_the_name_means(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(config(runs_dir=str(tmp_path)), Console())
+    assert capsys.readouterr().out.splitlines()[0].startswith("CartPole-v1: Gymnasium")
+
+
+def test_the_policy_builds_the_network_the_agent_file_describes() -> None:
+    settings = config(net_arch="8,8", dueling=True, activation="tanh")
+    model = model_of(settings)
+    assert isinstance(model.policy, SNDQNPolicy)
+    spec = network_spec(settings, model.observation_space)
+    built = spec.build(model.observation_space, model.action_space)
+    assert built.state_dict().keys() == model.q_net.state_dict().keys()
