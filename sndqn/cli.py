@@ -5,13 +5,15 @@ Each imports what it needs inside itself, so that `sndqn --help` answers at once
 
 import argparse
 import difflib
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args, get_origin
 
 from sndqn.errors import SndqnError
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
     from rich.console import Console
 
     from sndqn.runs.folder import RunFolder
@@ -83,6 +85,7 @@ def train(argv: Sequence[str]) -> None:
 
     parser = _Parser(
         prog="sndqn train",
+        usage="sndqn train --env ENV [--sn-layers LAYERS] [options]",
         description="Train an agent, evaluate it, and leave everything in a run folder.",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
@@ -102,7 +105,7 @@ def train(argv: Sequence[str]) -> None:
             group.add_argument(option, action=argparse.BooleanOptionalAction, help=text)
         else:
             default = "" if field.is_required() or field.default is None else f" ({field.default})"
-            group.add_argument(option, metavar=_metavar(name), help=text + default)
+            group.add_argument(option, metavar=_metavar(name, field), help=text + default)
     flags = vars(parser.parse_args(_join_values(argv, parser)))
     flags = {
         name: None if value == "none" and name in _NONES else value for name, value in flags.items()
@@ -114,7 +117,10 @@ def train(argv: Sequence[str]) -> None:
 _NONES = ("max_grad_norm", "eval_max_steps", "features_dim", "protocol", "net_arch", "channels")
 
 
-def _metavar(name: str) -> str:
+def _metavar(name: str, field: "FieldInfo") -> str:
+    """Names an option's value: the choices where it has some, else the option's last word."""
+    if get_origin(field.annotation) is Literal:
+        return "{" + ",".join(map(str, get_args(field.annotation))) + "}"
     return name.rsplit("_", 1)[-1].upper()
 
 
@@ -239,6 +245,9 @@ def _replay(arguments: argparse.Namespace) -> None:
     console = _console()
     for line in version_differences(trace):
         console.print(line, style="yellow", highlight=False, soft_wrap=True)
+    if not arguments.window:
+        # pygame then looks for no display, and complains of none, while it draws into memory.
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     frames = trace_frames(trace, q_values)
     fps = rendering_of(trace).fps
     if arguments.window:

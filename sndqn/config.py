@@ -147,6 +147,8 @@ class TrainConfig(BaseModel):
     """Share of the online network in an update of the target network; 1 copies."""
     learning_rate: float = Field(2.5e-4, gt=0)
     """Step size of the optimiser."""
+    learning_rate_decay: bool = False
+    """Whether the learning rate falls linearly to zero over the training."""
     optimizer: Literal["adam", "rmsprop"] = Field("adam")
     """The optimiser; rmsprop is centred, with decay 0.95."""
     optimizer_eps: float = Field(1e-8, gt=0)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.utils import LinearSchedule
 
 from sndqn.algorithms import DQN
 from sndqn.callbacks import EvaluationCallback, LogCallback, ProgressCallback
@@ -138,7 +139,11 @@ def make_model(config: TrainConfig, env: Any, network: NetworkSpec) -> DQN:
         env,
         double=config.double,
         loss=config.loss,
-        learning_rate=config.learning_rate,
+        learning_rate=(
+            LinearSchedule(config.learning_rate, 0.0, 1.0)
+            if config.learning_rate_decay
+            else config.learning_rate
+        ),
         # A replay never needs to hold more than the run will see.
         buffer_size=min(config.buffer_size, config.total_timesteps + config.n_envs),
         learning_starts=config.learning_starts,
@@ -211,6 +216,7 @@ def evaluate_run(
         f"Mean return {record.mean:.1f} ± {record.std:.1f} over {evaluation.episodes} episodes "
         f"(ε {evaluation.epsilon:g}, seed {evaluation.seed}, whole games, raw scores)",
         highlight=False,
+        soft_wrap=True,
     )
     return record
 

@@ -117,6 +117,9 @@ def sync_target(online: nn.Module, target: nn.Module, tau: float = 1.0) -> None:
         torch._foreach_copy_(destinations, sources)
         return
     torch._foreach_lerp_(list(target.parameters()), list(online.parameters()), tau)
-    for module in target.modules():
+    for source, module in zip(online.modules(), target.modules(), strict=True):
         if isinstance(module, SpectralLayer):
             module.power_iteration()
+        else:  # batch statistics, as Stable-Baselines3 does
+            for name, buffer in module.named_buffers(recurse=False):
+                buffer.copy_(source.get_buffer(name))

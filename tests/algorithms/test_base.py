@@ -133,3 +133,15 @@ def test_without_sn_updates_are_those_of_the_stock_algorithm(max_grad_norm: floa
             model.train(gradient_steps, batch_size=16)
     for name, value in stock.q_net.named_parameters():
         torch.testing.assert_close(ours.q_net.get_parameter(name), value, rtol=1e-6, atol=1e-7)
+
+
+def test_soft_updates_copy_batch_statistics_and_average_weights() -> None:
+    online = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    target = copy.deepcopy(online)
+    online(torch.randn(8, 3))
+    with torch.no_grad():
+        online[0].weight.add_(1)
+    before = target[0].weight.clone()
+    sync_target(online, target, 0.25)
+    assert torch.equal(target[1].running_mean, online[1].running_mean)
+    torch.testing.assert_close(target[0].weight, before + 0.25)
