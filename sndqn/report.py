@@ -13,10 +13,12 @@ def layer_table(rows: list[LayerNorm], title: str | None = None) -> Table:
         rows: From `sndqn.diagnostics.layer_norms`.
         title: A line above; None for none.
     """
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    table = Table(
+        box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0)
+    )
     table.add_column("index", justify="right")
-    table.add_column("layer")
-    table.add_column("weight")
+    table.add_column("layer", overflow="fold")
+    table.add_column("weight", no_wrap=True)
     table.add_column("σ(W)", justify="right")
     table.add_column("acts with", justify="right")
     table.add_column("normalised")
@@ -26,7 +28,7 @@ def layer_table(rows: list[LayerNorm], title: str | None = None) -> Table:
         table.add_row(
             str(row.index),
             row.name,
-            f"{row.kind} {shape}",
+            shape,
             f"{row.raw:.4f}",
             f"{row.effective:.4f}",
             held,
