@@ -1,5 +1,6 @@
 """What happens every so often during training: logging, progress, evaluation."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from stable_baselines3.common.callbacks import BaseCallback
+from torch import Tensor
 
 from sndqn.spectral import SpectralLayer
 
@@ -98,22 +100,39 @@ class ProgressCallback(BaseCallback):
 
 
 class EvaluationCallback(BaseCallback):
-    """Evaluates the network every so many steps and logs the mean return.
+    """Evaluates the network every so many steps, logs the mean return and remembers the best.
 
     Args:
         every_timesteps: Steps between evaluations.
         evaluate: Evaluates a Q-network; gives the mean return.
+        keep_best: Whether the network ends as the best one evaluated; among equals the latest.
     """
 
-    def __init__(self, every_timesteps: int, evaluate: Callable[[Any], float]) -> None:
+    def __init__(
+        self, every_timesteps: int, evaluate: Callable[[Any], float], keep_best: bool = False
+    ) -> None:
         super().__init__()
         self.every_timesteps = every_timesteps
         self.evaluate = evaluate
+        self.keep_best = keep_best
         self.next_at = every_timesteps
+        self.best_return = -math.inf
+        self.best_state: dict[str, Tensor] = {}
 
     def _on_step(self) -> bool:
         if self.num_timesteps >= self.next_at:
             self.next_at += self.every_timesteps
             # Acting, the network is in evaluation mode already: nothing in it moves.
-            self.logger.record("eval/mean_return", self.evaluate(self.model.policy.q_net))
+            network: Any = self.model.policy.q_net
+            mean_return = self.evaluate(network)
+            self.logger.record("eval/mean_return", mean_return)
+            self.logger.dump(self.num_timesteps)  # a record of its own: the next may come later
+            if self.keep_best and mean_return >= self.best_return:
+                self.best_return = mean_return
+                self.best_state = {name: t.clone() for name, t in network.state_dict().items()}
         return True
+
+    def _on_training_end(self) -> None:
+        if self.best_state:
+            network: Any = self.model.policy.q_net
+            network.load_state_dict(self.best_state)

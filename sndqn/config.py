@@ -169,6 +169,8 @@ class TrainConfig(BaseModel):
     """Probability of a random action in evaluation."""
     eval_every_timesteps: Int = Field(0, ge=0)
     """Steps between evaluations during training; 0 evaluates at the end only."""
+    keep_best: bool = False
+    """Whether the agent is the best of those evaluations, instead of the last network."""
     eval_max_steps: Int | None = Field(None, gt=0)
     """Steps after which an evaluation episode is cut; none leaves it to the environment."""
     eval_seed: Int = Field(1_000, ge=0)
@@ -181,6 +183,11 @@ class TrainConfig(BaseModel):
                 f"learning_starts: expected less than total_timesteps ({self.total_timesteps}), "
                 f"found {self.learning_starts}: nothing would be learnt. "
                 f"Type --learning-starts {self.total_timesteps // 10}"
+            )
+        if self.keep_best and not self.eval_every_timesteps:
+            raise ValueError(
+                "keep_best: expected evaluations to choose by, found eval_every_timesteps 0. "
+                f"Type --eval-every-timesteps {max(self.total_timesteps // 20, 1)}"
             )
         if self.buffer_size < self.batch_size:
             raise ValueError(

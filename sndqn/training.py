@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -174,11 +174,16 @@ def callbacks(config: TrainConfig, settings: EnvSettings, console: Console) -> l
         ProgressCallback(config.total_timesteps, console),
     ]
     if config.eval_every_timesteps:
+        # Other games than the final evaluation's, and few: choosing by those would flatter it.
+        trial = replace(
+            protocol(config), episodes=min(config.eval_episodes, 10), seed=config.eval_seed + 1
+        )
 
         def mean_return(network: torch.nn.Module) -> float:
-            return evaluate(settings, q_function(network), protocol(config)).mean
+            return evaluate(settings, q_function(network), trial).mean
 
-        result.insert(0, EvaluationCallback(config.eval_every_timesteps, mean_return))
+        evaluation = EvaluationCallback(config.eval_every_timesteps, mean_return, config.keep_best)
+        result.insert(0, evaluation)
     return result
 
 

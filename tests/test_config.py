@@ -54,6 +54,7 @@ def test_selections_are_taken_as_yaml_writes_them(written: Any, meant: str) -> N
         ({"total_timesteps": 100, "learning_starts": 100}, "nothing would be learnt"),
         ({"buffer_size": 8}, "expected at least batch_size"),
         ({"n_envs": 3}, "expected a divisor or a multiple of train_freq"),
+        ({"keep_best": True}, "Type --eval-every-timesteps"),
         ({"seed": 2**31}, "seed: expected less than"),
     ],
 )

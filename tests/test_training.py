@@ -1,5 +1,6 @@
 """The whole: what a configuration becomes, and that a run depends on nothing else."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +98,25 @@ def test_the_policy_builds_the_network_the_agent_file_describes() -> None:
     spec = network_spec(settings, model.observation_space)
     built = spec.build(model.observation_space, model.action_space)
     assert built.state_dict().keys() == model.q_net.state_dict().keys()
+
+
+def test_the_kept_agent_is_the_best_of_the_evaluations_and_not_the_last(tmp_path: Path) -> None:
+    values: dict[str, Any] = {
+        "total_timesteps": 3000,
+        "learning_starts": 200,
+        "eval_every_timesteps": 300,
+        "learning_rate": 1e-2,
+    }
+    kept = train(config(runs_dir=str(tmp_path / "kept"), keep_best=True, **values))
+    last = train(config(runs_dir=str(tmp_path / "last"), **values))
+    assert kept.metrics.read_text().count("eval/mean_return") == 10
+    records = [json.loads(line) for line in kept.metrics.read_text().splitlines()]
+    evaluated = [record for record in records if "eval/mean_return" in record]
+    assert max(r["eval/mean_return"] for r in evaluated) > evaluated[-1]["eval/mean_return"]
+    assert kept.agent.read_bytes() != last.agent.read_bytes()
+
+
+def test_a_learning_rate_may_fall_to_zero() -> None:
+    model = model_of(config(learning_rate=0.5, learning_rate_decay=True))
+    assert model.lr_schedule(1.0) == 0.5
+    assert model.lr_schedule(0.0) == 0.0
