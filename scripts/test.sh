@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs sndqn with its development tools into .venv on first use and runs the tests.
-#   ./scripts/test.sh            the default tests, under 10 minutes on 2 cores
+#   ./scripts/test.sh            the default tests
 #   ./scripts/test.sh --slow     every test
 #   ./scripts/test.sh ARGS       ARGS go to pytest
 set -euo pipefail
