@@ -39,14 +39,14 @@ def test_after_a_hard_update_the_target_is_the_online_network_to_the_bit(
     assert torch.equal(values(online, model), values(target, model))
 
 
-@pytest.mark.parametrize("tau", [1.0, 0.005])
+@pytest.mark.parametrize(("tau", "learning_rate"), [(1.0, 5e-5), (1.0, 1e-3), (0.005, 5e-5)])
 @pytest.mark.parametrize("n_envs", [1, 3])
 @pytest.mark.parametrize("kind", POLICY)
 def test_online_and_target_layers_keep_their_bound_within_two_percent(
-    kind: str, n_envs: int, tau: float
+    kind: str, n_envs: int, tau: float, learning_rate: float
 ) -> None:
     every = 20 if tau == 1 else n_envs
-    model = make(kind, n_envs, learning_rate=5e-5, tau=tau, target_update_interval=every)
+    model = make(kind, n_envs, learning_rate=learning_rate, tau=tau, target_update_interval=every)
     model.learn(n_envs * (300 if kind == "mlp" else 120))
     assert excess(model.quantile_net) < 0.02
     assert excess(model.quantile_net_target) < 0.02
