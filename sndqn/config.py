@@ -69,6 +69,10 @@ class TrainConfig(BaseModel):
     """auto, cpu, cuda, cuda:0, mps."""
     threads: Int = Field(0, ge=0)
     """Threads of one tensor operation; 0 leaves it to torch."""
+    compile: Literal["auto", "always", "never"] = "auto"
+    """Whether the update is compiled; auto: on a CPU with g++ or clang++, from 25000 updates on."""
+    overlap: bool = True
+    """Whether learning goes on while the environments run."""
     log_every_timesteps: Int = Field(1_000, gt=0)
     """Steps between two lines of metrics."""
     tensorboard: bool = True

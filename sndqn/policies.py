@@ -20,10 +20,24 @@ from sndqn.errors import UnsupportedSpaceError
 from sndqn.networks import NetworkSpec, QNetwork, SpectralSettings, make_q_network
 from sndqn.networks.factory import ACTIVATIONS, make_torso
 from sndqn.networks.heads import HeadName
+from sndqn.optimizers import Adam
 from sndqn.spectral import SpectralLayer
 from sndqn.spectral.functional import Mode
 from sndqn.spectral.layers import Bound, ConvNorm
 from sndqn.spectral.selection import Selection
+
+
+def nature_cnn(observation_space: spaces.Box, **kwargs: Any) -> nn.Module:
+    """Makes sndqn's Nature CNN as a features extractor."""
+    return make_torso(observation_space, "nature_cnn", **kwargs)
+
+
+def minatar_cnn(observation_space: spaces.Box, **kwargs: Any) -> nn.Module:
+    """Makes the MinAtar CNN as a features extractor: `features_extractor_class=minatar_cnn`."""
+    return make_torso(observation_space, "minatar_cnn", **kwargs)
+
+
+_CNN_EXTRACTORS: tuple[Callable[..., nn.Module], ...] = (SB3NatureCNN, nature_cnn, minatar_cnn)
 
 
 class SpectralPolicyMixin:
@@ -35,7 +49,7 @@ class SpectralPolicyMixin:
         sn_bound: The value σ is held to, 1 by default, or "initial".
         sn_mode: "normalize" or "shrink".
         sn_conv_norm: "operator" or "kernel".
-        sn_power_iterations: Steps of power iteration in each training-mode forward pass.
+        sn_power_iterations: Steps of power iteration after each optimiser step.
         sn_grad_through_norm: Whether the gradient flows through σ.
     """
 
@@ -59,6 +73,7 @@ class SpectralPolicyMixin:
         names = ("observation_space", "action_space", "lr_schedule", "net_arch", "activation_fn")
         kwargs.update(zip(names, args, strict=False))
         kwargs.setdefault("features_extractor_class", type(self).default_extractor)
+        kwargs.setdefault("optimizer_class", Adam)
         extractor = kwargs["features_extractor_class"]
         self._check_space(kwargs["observation_space"], extractor)
         if kwargs.get("net_arch") is None and extractor in _CNN_EXTRACTORS:
@@ -68,23 +83,41 @@ class SpectralPolicyMixin:
     def _keep_sigma_current(self, online: nn.Module, target: nn.Module) -> None:
         """Ties σ to the weights it belongs to, whoever moves them.
 
-        The online network's is computed anew after each optimiser step; the target network's at
-        each use, since Stable-Baselines3 gives no word of a soft update.
+        The online network's is refined after each optimiser step.
         """
+        self.compiled_refine: Callable[[], object] | None = None
         self._normalised = [m for m in online.modules() if isinstance(m, SpectralLayer)]
-        self.optimizer.register_step_post_hook(self._refresh)  # type: ignore[attr-defined]
-        for module in target.modules():
-            if isinstance(module, SpectralLayer):
-                module.live = True
+        for layer in self._normalised:
+            layer.refined_outside = True
+        self.optimizer.register_step_post_hook(self.after_optimizer_step)  # type: ignore[attr-defined]
+        self._target = [m for m in target.modules() if isinstance(m, SpectralLayer)]
+        self.set_live_target(True)
+
+    def set_live_target(self, live: bool) -> None:
+        """Says whether the target network computes σ at each use, or is given it at each sync.
+
+        Live by default, since Stable-Baselines3 gives no word of a soft update; an algorithm that
+        syncs by `sndqn.algorithms.base.sync_target` spares the cost.
+        """
+        for layer in self._target:
+            layer.live = live
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[misc]
+        self.compiled_refine = None  # it knows the original's tensors
         # A copied optimiser comes without its hooks.
-        self.optimizer.register_step_post_hook(self._refresh)  # type: ignore[attr-defined]
+        self.optimizer.register_step_post_hook(self.after_optimizer_step)  # type: ignore[attr-defined]
 
-    def _refresh(self, *_: object) -> None:
-        for layer in self._normalised:
-            layer.refresh_sigma()
+    def after_optimizer_step(self, *_: object) -> None:
+        """Brings σ up to the new weights; the optimiser calls it."""
+        (self.compiled_refine or self.refine)()
+
+    def refine(self) -> None:
+        """Makes the power iterations of one optimiser step."""
+        for layer, twin in zip(self._normalised, self._target, strict=True):
+            layer.refine()
+            if twin.live:  # as the twin will: equal to the bit after a hard update
+                layer.refresh_sigma()
 
     def _check_space(self, space: spaces.Space[Any], extractor: Callable[..., nn.Module]) -> None:
         name = type(self).__name__
@@ -166,7 +199,8 @@ class SNMlpPolicy(SNDQNPolicy):
 class SNCnnPolicy(SNDQNPolicy):
     """For images: the Nature CNN; -5 to -1 are its convolutions, the 512-unit layer, the output."""
 
-    default_extractor = SB3NatureCNN
+    # A function, so that it stays one where a class would take it for a method.
+    default_extractor = staticmethod(nature_cnn)
 
 
 class SNMultiInputPolicy(SNDQNPolicy):
@@ -174,18 +208,6 @@ class SNMultiInputPolicy(SNDQNPolicy):
 
     default_extractor = CombinedExtractor
 
-
-def nature_cnn(observation_space: spaces.Box, **kwargs: Any) -> nn.Module:
-    """Makes sndqn's Nature CNN as a features extractor."""
-    return make_torso(observation_space, "nature_cnn", **kwargs)
-
-
-def minatar_cnn(observation_space: spaces.Box, **kwargs: Any) -> nn.Module:
-    """Makes the MinAtar CNN as a features extractor: `features_extractor_class=minatar_cnn`."""
-    return make_torso(observation_space, "minatar_cnn", **kwargs)
-
-
-_CNN_EXTRACTORS: tuple[Callable[..., nn.Module], ...] = (SB3NatureCNN, nature_cnn, minatar_cnn)
 
 _EXTRACTORS: dict[str, Callable[..., nn.Module]] = {
     "mlp": FlattenExtractor,

@@ -18,6 +18,7 @@ from sndqn.envs import EnvSettings, make_vec_env, resolve_env
 from sndqn.evaluation import EvaluationProtocol, EvaluationRecord, evaluate, write_trace
 from sndqn.networks import NetworkSpec, SpectralSettings
 from sndqn.networks.factory import default_torso
+from sndqn.optimizers import Adam
 from sndqn.policies import SNDQNPolicy, policy_arguments
 from sndqn.report import layer_table
 from sndqn.runs.folder import RunFolder, provenance, write_bytes, write_json
@@ -25,7 +26,7 @@ from sndqn.runs.metrics import make_logger
 from sndqn.zoo import AgentDescription, load_agent, q_function, save_agent
 
 _OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
-    "adam": (torch.optim.Adam, {"fused": True}),
+    "adam": (Adam, {}),
     "rmsprop": (torch.optim.RMSprop, {"alpha": 0.95, "centered": True}),
 }
 
@@ -39,6 +40,8 @@ def train(config: TrainConfig, console: Console | None = None) -> RunFolder:
     console = console or Console(quiet=True)
     if config.threads:
         torch.set_num_threads(config.threads)
+    # Numbers below 1e-38 are zero: moments of weights that have gone still would crawl otherwise.
+    torch.set_flush_denormal(True)
     settings = env_settings(config)
     console.print(settings.describe(), highlight=False, soft_wrap=True)
 
@@ -139,6 +142,8 @@ def make_model(config: TrainConfig, env: Any, network: NetworkSpec) -> DQN:
         env,
         double=config.double,
         loss=config.loss,
+        overlap=config.overlap,
+        compile={"auto": "auto", "always": True, "never": False}[config.compile],
         learning_rate=(
             LinearSchedule(config.learning_rate, 0.0, 1.0)
             if config.learning_rate_decay

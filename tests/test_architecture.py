@@ -19,7 +19,7 @@ ORDER = [
     ("algorithms",),
     ("policies", "contrib", "evaluation", "replay", "diagnostics"),
     ("networks", "envs", "runs", "config_files"),
-    ("spectral", "targets", "losses", "config"),
+    ("spectral", "targets", "losses", "optimizers", "config"),
     ("errors",),
 ]
 HEIGHT = {unit: -level for level, units in enumerate(ORDER) for unit in units}

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sndqn.errors import UnsupportedSpaceError
+from sndqn.spectral.layers import WideLinear
 
 
 class MLP(nn.Module):
@@ -71,13 +72,16 @@ class NatureCNN(nn.Module):
             nn.ReLU(),
             nn.Flatten(),
         )
+        self.cnn.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.linear = nn.Sequential(
-            nn.Linear(flattened_size(self.cnn, input_shape), features_dim), nn.ReLU()
+            WideLinear(flattened_size(self.cnn, input_shape), features_dim), nn.ReLU()
         )
 
     def forward(self, observation: Tensor) -> Tensor:
         """Maps (batch, channels, height, width) to (batch, features_dim)."""
-        features: Tensor = self.linear(self.cnn(observation))
+        # Channels last: oneDNN and cuDNN take about half the time.
+        images = observation.contiguous(memory_format=torch.channels_last)
+        features: Tensor = self.linear(self.cnn(images))
         return features
 
 
@@ -105,7 +109,7 @@ class MinAtarCNN(nn.Module):
             layers += [nn.Conv2d(n_in, n_out, kernel_size=3), nn.ReLU()]
         self.cnn = nn.Sequential(*layers, nn.Flatten())
         self.linear = nn.Sequential(
-            nn.Linear(flattened_size(self.cnn, input_shape), features_dim), nn.ReLU()
+            WideLinear(flattened_size(self.cnn, input_shape), features_dim), nn.ReLU()
         )
 
     def forward(self, observation: Tensor) -> Tensor:

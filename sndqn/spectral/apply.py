@@ -9,11 +9,13 @@ from torch import Tensor, nn
 from sndqn.errors import ConfigError
 from sndqn.spectral.functional import Mode
 from sndqn.spectral.layers import (
+    SETTINGS,
     Bound,
     ConvNorm,
     SpectralConv2d,
     SpectralLayer,
     SpectralLinear,
+    WideLinear,
 )
 from sndqn.spectral.norms import Pair
 
@@ -45,7 +47,7 @@ def spectral_norm(
     Raises:
         ConfigError: Another kind of layer, a setting out of range, or a missing input size.
     """
-    if type(layer) is nn.Linear:
+    if type(layer) in (nn.Linear, WideLinear):
         linear = _reborn(layer, SpectralLinear)
         linear._setup_spectral(bound, mode, n_power_iterations, grad_through_norm)
         return linear
@@ -69,7 +71,7 @@ def remove_spectral_norm(module: nn.Module) -> nn.Module:
         plain = _reborn(module, nn.Linear if isinstance(module, nn.Linear) else nn.Conv2d)
         plain._buffers = {}
         plain.weight = nn.Parameter(module.effective_weight.detach().clone())
-        for name in ("mode", "n_power_iterations", "grad_through_norm", "bound_is_initial", "live"):
+        for name in SETTINGS:
             del plain.__dict__[name]
         return plain
     for name, layer in _spectral_layers(module):

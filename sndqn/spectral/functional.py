@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sndqn.spectral.norms import TINY
+from sndqn.spectral.norms import TINY, LinearMap
 
 Mode = Literal["normalize", "shrink"]
 
@@ -33,11 +33,41 @@ class Hold(NamedTuple):
         return slope * (scale < 1) if self.mode == "shrink" else slope
 
 
+def wide_linear(x: Tensor, weight: Tensor) -> Tensor:
+    """Computes x Wᵀ, as (W xᵀ)ᵀ where that is faster.
+
+    oneMKL 2024.2 takes half the time for the latter on two threads, and never much longer, where a
+    batch of 16 to 32 meets a large matrix: 0.5 against 1.1 ms for 32 samples and 512 x 3136.
+    """
+    if x.ndim == 2 and 16 <= x.shape[0] <= 32 and weight.numel() >= 2**17:
+        return (weight @ x.t()).t()
+    return F.linear(x, weight)
+
+
+class NormOf(torch.autograd.Function):
+    """σ as a function of the weight: the stored value forwards, dσ/dW = d(uᵀ A v)/dW backwards."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, weight: Tensor, u: Tensor, v: Tensor, sigma: Tensor, linear_map: LinearMap
+    ) -> Tensor:
+        """Takes W, its map's top vectors u and v, and its σ."""
+        ctx.save_for_backward(u, v)
+        ctx.linear_map = linear_map
+        return sigma
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Gives the gradient of W."""
+        u, v = ctx.saved_tensors
+        return grad * ctx.linear_map.slope(u, v), None, None, None, None
+
+
 class LinearThroughNorm(torch.autograd.Function):
     """z = s(σ(W)) · W x, with dσ/dW = u vᵀ.
 
     Autograd by itself would write u vᵀ as a matrix the size of W and add it in passes of their
-    own; here it rides as one rank-1 update on the weight's gradient.
+    own; here it rides on the product that gives the weight's gradient.
     """
 
     @staticmethod
@@ -45,7 +75,7 @@ class LinearThroughNorm(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor, u: Tensor, v: Tensor, scale: Tensor, hold: Hold
     ) -> Tensor:
         """Takes x (batch, in), W (out, in), u (out,), v (in,) and s."""
-        z = F.linear(x, weight)
+        z = wide_linear(x, weight)
         ctx.save_for_backward(x, weight, u, v, scale, z)
         ctx.hold = hold
         return z * scale
@@ -68,7 +98,9 @@ class LinearThroughNorm(torch.autograd.Function):
         grad_weight = None
         if ctx.needs_input_grad[1]:
             grad_sigma = ctx.hold.slope_of(scale) * torch.sum(grad * z)
-            grad_weight = (grad_z.t() @ x).addr_(u * grad_sigma, v)
+            # The rank-1 term is one sample more of the batch: the same product sums it up.
+            outputs = torch.cat([grad_z, (u * grad_sigma)[None]])
+            grad_weight = outputs.t() @ torch.cat([x, v[None]])
         return grad_x, grad_weight, None, None, None, None
 
 

@@ -14,10 +14,16 @@ from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from sndqn.errors import ConfigError
-from sndqn.spectral.functional import Hold, LinearThroughNorm, Mode, linear_through_norm
+from sndqn.spectral.functional import (
+    Hold,
+    LinearThroughNorm,
+    Mode,
+    NormOf,
+    linear_through_norm,
+    wide_linear,
+)
 from sndqn.spectral.norms import (
     TINY,
     LinearMap,
@@ -25,6 +31,7 @@ from sndqn.spectral.norms import (
     certified_norm,
     convolution_map,
     exact_norm,
+    finite,
     matrix_map,
     orthonormal,
     ritz,
@@ -35,6 +42,14 @@ ConvNorm = Literal["operator", "kernel"]
 Bound = float | Literal["initial"]
 
 _RUNNING = ("running_u", "running_v", "running_sigma")
+SETTINGS = (
+    "mode",
+    "n_power_iterations",
+    "grad_through_norm",
+    "bound_is_initial",
+    "refined_outside",
+    "live",
+)
 
 
 class SpectralLayer(nn.Module):
@@ -42,7 +57,9 @@ class SpectralLayer(nn.Module):
 
     In training mode each forward pass refines σ by `n_power_iterations` steps of power iteration;
     in evaluation mode it reads the stored σ and changes nothing. So a measurement, a second
-    forward pass of Double DQN or an acting step belongs in evaluation mode.
+    forward pass of Double DQN or an acting step belongs in evaluation mode. Whoever steps the
+    optimiser can do better: set `refined_outside`, and call `refine()` after each step. Then σ
+    belongs to the new weight at once, and the iteration is made once however many passes there are.
 
     The iteration carries a few vectors at once (subspace iteration with Rayleigh-Ritz: Golub and
     Van Loan, Matrix Computations, 8.2). A single one lags wherever training makes another singular
@@ -50,14 +67,16 @@ class SpectralLayer(nn.Module):
     takes over within the step.
 
     Attributes:
-        running_u: Left vectors, (n, *shape of one output); the first is the top one, of length 1.
-        running_v: Right vectors, orthonormal, (n, *shape of one input); the first is the top one.
+        running_u: Left vectors, orthonormal, (n, *shape of one output); the first is the top one.
+        running_v: Right vectors, (n, *shape of one input); the first is the top one, of length 1.
         running_sigma: Estimate of the raw weight's σ, a scalar tensor.
         bound: The value σ is held to, a scalar tensor.
         mode: "normalize" scales to the bound; "shrink" only scales down to it.
         n_power_iterations: Steps of power iteration in each training-mode forward pass.
         grad_through_norm: Whether gradients see that σ depends on the weight.
-        live: Whether evaluation mode computes σ from the stored v for the weight as it is, instead
+        refined_outside: Whether forward passes leave the iteration to someone else's `refine()`;
+            False by default.
+        live: Whether evaluation mode computes σ from the stored u for the weight as it is, instead
             of reading the stored σ; False by default. For a network whose weights somebody else
             moves, as Stable-Baselines3 moves a target network's.
     """
@@ -71,6 +90,7 @@ class SpectralLayer(nn.Module):
     n_power_iterations: int
     grad_through_norm: bool
     bound_is_initial: bool
+    refined_outside: bool
     live: bool
 
     # Vectors followed at once. Over 600 to 2400 steps of DQN on CartPole the 64 x 64 hidden layer's
@@ -99,6 +119,7 @@ class SpectralLayer(nn.Module):
         self.n_power_iterations = n_power_iterations
         self.grad_through_norm = grad_through_norm
         self.bound_is_initial = bound == "initial"
+        self.refined_outside = False
         self.live = False
         linear_map, like = self._linear_map(), self.weight.detach()
         n = min(self.n_vectors, math.prod(linear_map.in_shape), math.prod(linear_map.out_shape))
@@ -113,10 +134,11 @@ class SpectralLayer(nn.Module):
     @torch.no_grad()
     def reset_sigma(self) -> None:
         """Finds σ and its vectors afresh, to about 1e-6, whatever the buffers held."""
-        v = top_singular_vectors(self._linear_map(), self.weight.detach())[1]
+        u = top_singular_vectors(self._linear_map(), self.weight.detach())[0]
         generator = torch.Generator().manual_seed(0)
-        others = torch.randn(self.running_v.shape, generator=generator).to(v)
-        self.running_v.copy_(orthonormal(torch.cat([v[None], others[1:]]), others))
+        others = torch.randn(self.running_u.shape, generator=generator).to(u)
+        self.running_u.copy_(orthonormal(torch.cat([u[None], others[1:]])))
+        self.running_v.zero_()
         self.running_sigma.zero_()
         self._turn_to_top(self._linear_map())
         self.power_iteration(10)
@@ -134,17 +156,21 @@ class SpectralLayer(nn.Module):
         """Refines the stored σ and vectors for the weight as it is now."""
         linear_map = self._linear_map()
         for _ in range(n_iterations):
-            block = linear_map.adjoint(self.running_u)
-            self.running_v.copy_(orthonormal(block, self.running_v))
+            block = linear_map.apply(self.running_v)
+            self.running_u.copy_(orthonormal(block))
             self._turn_to_top(linear_map)
 
+    def refine(self) -> None:
+        """Makes the power iterations that belong to one gradient step."""
+        self.power_iteration(self.n_power_iterations)
+
     def _turn_to_top(self, linear_map: LinearMap) -> None:
-        """Rotates the right vectors so that the most stretched is first; the left ones follow."""
-        image = linear_map.apply(self.running_v)
+        """Rotates the left vectors so that the most stretched is first; the right ones follow."""
+        image = linear_map.adjoint(self.running_u)
         rotation, sigma = ritz(image)
-        left = (rotation @ image.flatten(1) / sigma.clamp_min(TINY)).view_as(image)
-        self.running_v.copy_((rotation @ self.running_v.flatten(1)).view_as(self.running_v))
-        self.running_u.copy_(torch.where(sigma < math.inf, left, self.running_u))
+        right = rotation @ image.flatten(1) / sigma.clamp_min(TINY)
+        self.running_v.copy_(finite(right).view_as(self.running_v))
+        self.running_u.copy_((rotation @ self.running_u.flatten(1)).view_as(self.running_u))
         self._store_sigma(sigma)
 
     @torch.no_grad()
@@ -155,10 +181,13 @@ class SpectralLayer(nn.Module):
     @torch.no_grad()
     def _stretch(self) -> Tensor:
         """Gives σ as the stored vectors see it."""
-        return ritz(self._linear_map().apply(self.running_v))[1]
+        return ritz(self._linear_map().adjoint(self.running_u))[1]
 
     def _store_sigma(self, sigma: Tensor) -> None:
         self.running_sigma.copy_(torch.where(sigma < math.inf, sigma, self.running_sigma))
+
+    def _differentiates_norm(self) -> bool:
+        return self.training and self.grad_through_norm and torch.is_grad_enabled()
 
     @property
     def hold(self) -> Hold:
@@ -205,6 +234,15 @@ class SpectralLayer(nn.Module):
         return f"{super().extra_repr()}, bound={bound}, mode={self.mode}"
 
 
+class WideLinear(nn.Linear):
+    """A plain linear layer that multiplies as `SpectralLinear` does: see `wide_linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Applies the layer; x of shape (..., in), the result (..., out)."""
+        z = wide_linear(x, self.weight)
+        return z if self.bias is None else z + self.bias
+
+
 class SpectralLinear(SpectralLayer, nn.Linear):
     """A linear layer whose weight acts with a bounded spectral norm.
 
@@ -241,13 +279,13 @@ class SpectralLinear(SpectralLayer, nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Applies the normalised layer; x of shape (..., in), the result (..., out)."""
-        if self.training:
+        if self.training and not self.refined_outside:
             with torch.autocast(x.device.type, enabled=False):
-                self.power_iteration(self.n_power_iterations)
-        if self.training and self.grad_through_norm:
+                self.refine()
+        if self._differentiates_norm():
             z = self._through_norm(x.flatten(0, -2)).view(*x.shape[:-1], self.out_features)
         else:
-            z = F.linear(x, self.weight) * self.scale
+            z = wide_linear(x, self.weight) * self.scale
         return z if self.bias is None else z + self.bias
 
     def _through_norm(self, x: Tensor) -> Tensor:
@@ -337,9 +375,7 @@ class SpectralConv2d(SpectralLayer, nn.Conv2d):
         }
 
     def _linear_map(self) -> LinearMap:
-        return self._map_of(self.weight.detach())
-
-    def _map_of(self, weight: Tensor) -> LinearMap:
+        weight = self.weight.detach()
         if self.conv_norm == "kernel":
             return matrix_map(weight)
         return convolution_map(weight, **self._geometry())
@@ -356,20 +392,20 @@ class SpectralConv2d(SpectralLayer, nn.Conv2d):
                 f"{tuple(x.shape[-2:])}: "
                 'apply spectral_norm with that input_size, or with conv_norm="kernel"'
             )
-        if self.training:
-            with torch.autocast(x.device.type, enabled=False):
-                scale = self._training_scale()
-        else:
-            scale = self.scale
-        # A kernel is far smaller than what it puts out: here the weight is the one to scale.
-        z: Tensor = self._conv_forward(x, self.weight * scale, self.bias)
+        with torch.autocast(x.device.type, enabled=False):
+            if self.training and not self.refined_outside:
+                self.refine()
+            # A kernel is far smaller than what it puts out: here the weight is the one to scale.
+            weight = self.weight * self._differentiable_scale()
+        z: Tensor = self._conv_forward(x, weight, self.bias)
         return z
 
-    def _training_scale(self) -> Tensor:
-        self.power_iteration(self.n_power_iterations)
-        if not self.grad_through_norm:
+    def _differentiable_scale(self) -> Tensor:
+        if not self._differentiates_norm():
             return self.scale
-        # σ = |A v|, so its gradient by the weight is u vᵀ: one more product, seen by autograd.
-        output = self._map_of(self.weight).apply(self.running_v[0].clone())
-        sigma: Tensor = torch.linalg.vector_norm(output)
+        # Copies, as the buffers move in place.
+        u, v, sigma = (
+            t.clone() for t in (self.running_u[0], self.running_v[0], self.running_sigma)
+        )
+        sigma = NormOf.apply(self.weight, u, v, sigma, self._linear_map())  # type: ignore[no-untyped-call]
         return self.hold.scale_of(sigma)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.grad import conv2d_weight
 
 Pair = tuple[int, int]
 
@@ -25,12 +26,14 @@ class LinearMap(NamedTuple):
     Attributes:
         apply: v of shape `in_shape` -> A v of shape `out_shape`; or several, stacked first.
         adjoint: u of shape `out_shape` -> Aᵀ u of shape `in_shape`; or several.
+        slope: (u, v) -> the derivative of uᵀ A v by the weight, in its shape.
         in_shape: Shape of the inputs.
         out_shape: Shape of the outputs.
     """
 
     apply: Callable[[Tensor], Tensor]
     adjoint: Callable[[Tensor], Tensor]
+    slope: Callable[[Tensor, Tensor], Tensor]
     in_shape: tuple[int, ...]
     out_shape: tuple[int, ...]
 
@@ -46,6 +49,7 @@ def matrix_map(weight: Tensor) -> LinearMap:
     return LinearMap(
         apply=lambda v: F.linear(v, matrix),
         adjoint=lambda u: u @ matrix,
+        slope=lambda u, v: torch.outer(u, v).view_as(weight),
         in_shape=(matrix.shape[1],),
         out_shape=(matrix.shape[0],),
     )
@@ -76,23 +80,42 @@ def convolution_map(
     out_size = [span[i] // stride[i] + 1 for i in range(2)]
     # Rows and columns the stride never reaches; the adjoint must give them back, as zeros.
     unreached = [span[i] % stride[i] for i in range(2)]
+    geometry = (stride, padding, dilation, groups)
+    # Channels first whatever the network prefers, so that flattening a vector copies nothing.
+    weight = weight.contiguous()
+
+    def adjoint(u: Tensor) -> Tensor:
+        s = stride[0]
+        cells = [size / s for size in weight.shape[2:]]
+        whole = s == stride[1] and all(c.is_integer() for c in cells)
+        if s < 4 or not whole or (padding, dilation, groups) != ((0, 0), (1, 1), 1):
+            return F.conv_transpose2d(u, weight, None, stride, padding, unreached, groups, dilation)
+        # The same by an unstrided kernel on cells of s x s pixels: half the time at stride 4.
+        height, width = (int(c) for c in cells)
+        kernel = weight.view(*weight.shape[:2], height, s, width, s).permute(0, 1, 3, 5, 2, 4)
+        image = F.pixel_shuffle(F.conv_transpose2d(u, kernel.flatten(1, 3)), s)
+        return F.pad(image, (0, unreached[1], 0, unreached[0])) if any(unreached) else image
+
     return LinearMap(
-        apply=lambda v: F.conv2d(v, weight, None, stride, padding, dilation, groups),
-        adjoint=lambda u: F.conv_transpose2d(
-            u, weight, None, stride, padding, unreached, groups, dilation
-        ),
+        apply=lambda v: F.conv2d(v, weight, None, *geometry),
+        adjoint=adjoint,
+        slope=lambda u, v: conv2d_weight(v[None], weight.shape, u[None], *geometry),  # type: ignore[no-untyped-call]
         in_shape=(weight.shape[1] * groups, *input_size),
         out_shape=(weight.shape[0], *out_size),
     )
 
 
-def orthonormal(block: Tensor, fallback: Tensor) -> Tensor:
-    """Gives an orthonormal basis of stacked vectors; the fallback where they are not finite.
+def orthonormal(block: Tensor) -> Tensor:
+    """Gives an orthonormal basis of stacked vectors; zeros where they are not finite.
 
     Branch-free on purpose: no value leaves the device.
     """
-    basis = torch.linalg.qr(block.flatten(1).t()).Q.t().view_as(block)
-    return torch.where(torch.isfinite(basis).all(), basis, fallback)
+    return finite(torch.linalg.qr(block.flatten(1).t()).Q.t().view_as(block))
+
+
+def finite(x: Tensor) -> Tensor:
+    """Gives zeros in place of what is not finite."""
+    return torch.nan_to_num(x, 0.0, 0.0, 0.0)
 
 
 def ritz(image: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,9 +129,10 @@ def ritz(image: Tensor) -> tuple[Tensor, Tensor]:
         much that one is stretched, never more than A's norm. NaN where the images are not finite.
     """
     rows = image.flatten(1)
-    gram = torch.nan_to_num(rows @ rows.t())  # eigh raises on NaN
-    rotation = torch.linalg.eigh(gram).eigenvectors.flip(1).t()
-    return rotation, torch.linalg.vector_norm(rotation[0] @ rows)
+    gram = rows @ rows.t()
+    values, vectors = torch.linalg.eigh(torch.nan_to_num(gram))  # eigh raises on NaN
+    sigma = values[-1].clamp_min(0).sqrt() + 0 * gram.sum()  # which keeps a NaN one
+    return vectors.flip(1).t(), sigma
 
 
 def top_singular_vectors(

@@ -1,0 +1,292 @@
+"""Times training against Stable-Baselines3's DQN: same algorithm, batch and updates per step.
+
+    python scripts/benchmark_dqn.py                     # Breakout, MinAtar/Breakout and CartPole
+    python scripts/benchmark_dqn.py --env CartPole --output cartpole.json
+
+The contenders take turns of some seconds each, so that whatever else the machine does falls on all
+of them; a ratio is the median over the rounds. Each lives in a process of its own, asleep between
+its turns: in one process they would spoil each other's caches and heap (Stable-Baselines3's
+updates took up to twice as long there), and memory could not be told apart.
+
+One update of batch 32 per 4 steps everywhere. `sndqn` comes once for each selection of layers under
+SN, with 8 environments on Atari and 16 elsewhere. `sb3` is Stable-Baselines3's stock DQN, without
+SN, in one environment as its users run it; `sb3 x8` the same in 8. SBX, its JAX sister, takes part
+in CartPole where `sbx-rl` is installed.
+"""
+
+import argparse
+import importlib.util
+import json
+import multiprocessing
+import resource
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import ale_py
+import gymnasium
+import numpy as np
+import torch
+from stable_baselines3 import DQN as SB3DQN
+from stable_baselines3.common.env_util import make_atari_env
+from stable_baselines3.common.env_util import make_vec_env as make_sb3_vec_env
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
+from torch import Tensor, nn
+
+import sndqn
+from sndqn.envs import make_env, make_vec_env, resolve_env
+from sndqn.policies import SNDQNPolicy, minatar_cnn, nature_cnn
+from sndqn.runs.folder import provenance
+
+gymnasium.register_envs(ale_py)
+
+# Of sndqn, in one process.
+N_ENVS = {"Breakout": 8, "MinAtar/Breakout": 16, "CartPole": 16}
+STEPS_PER_UPDATE = 4
+BATCH = 32
+LEARNING_STARTS = 1_000
+# Of one turn; a few seconds each.
+TURN = {"Breakout": 400, "MinAtar/Breakout": 4_000, "CartPole": 8_000}
+
+
+class PlainMinAtarCNN(BaseFeaturesExtractor):
+    """What a user of Stable-Baselines3 writes for MinAtar, which its own CNN is too large for."""
+
+    def __init__(self, observation_space: Any) -> None:
+        super().__init__(observation_space, 128)
+        n_channels = observation_space.shape[0]
+        self.layers = nn.Sequential(
+            nn.Conv2d(n_channels, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(1024, 128), nn.ReLU()
+        )
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Gives the features."""
+        features: Tensor = self.layers(observations)
+        return features
+
+
+@dataclass
+class Contender:
+    """One algorithm at work, and a copy of its environments."""
+
+    model: Any
+    env: VecEnv
+
+    def steps_turn(self, n_steps: int) -> float:
+        """Trains on; gives steps per second."""
+        before, start = self.model.num_timesteps, time.perf_counter()
+        self.model.learn(n_steps, reset_num_timesteps=False, log_interval=None)
+        return float((self.model.num_timesteps - before) / (time.perf_counter() - start))
+
+    def learner_turn(self, n_updates: int) -> float:
+        """Makes updates on the replay as it is; gives updates per second."""
+        group = self.model.gradient_steps
+        start = time.perf_counter()
+        for _ in range(n_updates // group):
+            self.model.train(group, BATCH)
+        return n_updates // group * group / (time.perf_counter() - start)
+
+    def env_turn(self, n_steps: int) -> float:
+        """Steps a copy of the environments at random; gives steps per second."""
+        n = self.env.num_envs
+        actions = [np.array([self.env.action_space.sample() for _ in range(n)]) for _ in range(64)]
+        self.env.reset()
+        start = time.perf_counter()
+        for i in range(max(n_steps // n, 1)):
+            self.env.step(actions[i % 64])
+        return max(n_steps // n, 1) * n / (time.perf_counter() - start)
+
+
+def sb3_env(name: str, n_envs: int) -> VecEnv:
+    """Makes the environments as a user of Stable-Baselines3 does."""
+    if name == "Breakout":
+        return VecFrameStack(make_atari_env("ALE/Breakout-v5", n_envs, env_kwargs=NO_SKIP), 4)
+    if name == "CartPole":
+        return make_sb3_vec_env("CartPole-v1", n_envs)
+    return make_sb3_vec_env(lambda: make_env(resolve_env(name)), n_envs)
+
+
+NO_SKIP = {"frameskip": 1, "repeat_action_probability": 0.0}
+
+
+def arguments(n_envs: int, total_timesteps: int) -> dict[str, Any]:
+    """Gives what every contender is told."""
+    return {
+        "buffer_size": min(100_000, total_timesteps),
+        "learning_starts": LEARNING_STARTS,
+        "batch_size": BATCH,
+        "train_freq": max(STEPS_PER_UPDATE // n_envs, 1),
+        "gradient_steps": max(n_envs // STEPS_PER_UPDATE, 1),
+        "target_update_interval": 1_000,
+        "exploration_fraction": 1e-9,
+        "learning_rate": 1e-4,
+        "seed": 0,
+        "device": DEVICE,
+    }
+
+
+DEVICE = "cpu"
+
+
+def make_sb3(name: str, n_envs: int, algorithm: Any, total: int) -> Contender:
+    """Makes Stable-Baselines3's DQN, or SBX's."""
+    env = sb3_env(name, n_envs)
+    policy, policy_kwargs = "MlpPolicy", {}
+    if name == "Breakout":
+        policy = "CnnPolicy"
+    elif name.startswith("MinAtar"):
+        policy_kwargs = {"features_extractor_class": PlainMinAtarCNN, "net_arch": []}
+    model = algorithm(policy, env, policy_kwargs=policy_kwargs, **arguments(n_envs, total))
+    return Contender(model, sb3_env(name, n_envs))
+
+
+def make_sndqn(name: str, n_envs: int, sn_layers: str, total: int) -> Contender:
+    """Makes sndqn's DQN as its command does."""
+    settings = resolve_env(name, "sb3" if name == "Breakout" else None)
+    env = make_vec_env(settings, n_envs, seed=0)
+    extractors = {"Breakout": nature_cnn, "MinAtar/Breakout": minatar_cnn}
+    policy_kwargs: dict[str, Any] = {"sn_layers": sn_layers}
+    if name in extractors:
+        policy_kwargs["features_extractor_class"] = extractors[name]
+    model = sndqn.DQN(
+        SNDQNPolicy,
+        env,
+        compile=True,
+        policy_kwargs=policy_kwargs,
+        **arguments(n_envs, total),
+    )
+    return Contender(model, make_vec_env(settings, n_envs, seed=0))
+
+
+def make(name: str, label: str, total: int) -> Contender:
+    """Makes a contender by its label: "sb3", "sb3 x8", "sbx x8", "sndqn -2"."""
+    library, _, rest = label.partition(" ")
+    if library == "sndqn":
+        return make_sndqn(name, N_ENVS[name], rest, total)
+    n_envs = int(rest[1:]) if rest else 1
+    if library == "sbx":
+        from sbx import DQN as SBXDQN
+
+        return make_sb3(name, n_envs, SBXDQN, total)
+    return make_sb3(name, n_envs, SB3DQN, total)
+
+
+def work(pipe: Connection, name: str, label: str, total: int, threads: int) -> None:
+    """Runs in a contender's process: does what it is told and answers with a rate."""
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(threads)
+    contender = make(name, label, total)
+    contender.model.learn(LEARNING_STARTS + 200, log_interval=None)
+    pipe.send(0.0)
+    while (order := pipe.recv()) is not None:
+        kind, n = order
+        if kind == "memory":
+            pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        else:
+            pipe.send(getattr(contender, f"{kind}_turn")(n))
+
+
+def measure(name: str, labels: list[str], options: argparse.Namespace) -> dict[str, Any]:
+    """Lets the contenders take turns; gives medians and ratios to the first."""
+    turn = max(int(TURN[name] * options.scale), 64)
+    total = LEARNING_STARTS + (options.rounds + 2) * turn
+    context = multiprocessing.get_context("spawn")
+    pipes: dict[str, Connection] = {}
+    for label in labels:
+        pipes[label], theirs = context.Pipe()
+        target = (theirs, name, label, total, options.threads)
+        context.Process(target=work, args=target, daemon=True).start()
+        pipes[label].recv()
+
+    def ask(label: str, kind: str, n: int = 0) -> float:
+        pipes[label].send((kind, n))
+        return float(pipes[label].recv())
+
+    kinds = {"steps": turn, "learner": max(turn // STEPS_PER_UPDATE, 16), "env": turn}
+    rates: dict[str, dict[str, list[float]]] = {n: {k: [] for k in kinds} for n in labels}
+    for _ in range(options.rounds):
+        for kind, n in kinds.items():
+            for label in labels:
+                rates[label][kind].append(ask(label, kind, n))
+    rows = {}
+    for label, by_kind in rates.items():
+        median = {kind: statistics.median(values) for kind, values in by_kind.items()}
+        ratio = {
+            kind: statistics.median(
+                a / b for a, b in zip(values, rates[labels[0]][kind], strict=True)
+            )
+            for kind, values in by_kind.items()
+        }
+        ceilings = (
+            a / STEPS_PER_UPDATE / b
+            for a, b in zip(by_kind["steps"], by_kind["learner"], strict=True)
+        )
+        rows[label] = {
+            "steps_per_s": median["steps"],
+            "steps_ratio": ratio["steps"],
+            "updates_per_s": median["steps"] / STEPS_PER_UPDATE,
+            "learner_updates_per_s": median["learner"],
+            "learner_ratio": ratio["learner"],
+            "share_of_learner_ceiling": statistics.median(ceilings),
+            "env_steps_per_s": median["env"],
+            "peak_memory_mb": ask(label, "memory"),
+            "all_steps_per_s": by_kind["steps"],
+            "all_learner_updates_per_s": by_kind["learner"],
+        }
+        pipes[label].send(None)
+    return {"env": name, "turn_steps": turn, "rounds": options.rounds, "contenders": rows}
+
+
+def show(result: dict[str, Any]) -> None:
+    """Prints the table of one environment."""
+    print(f"\n{result['env']}: medians of {result['rounds']} turns of {result['turn_steps']} steps")
+    print(
+        "                steps/s  ratio  learner updates/s  ratio  of ceiling  env steps/s  peak MB"
+    )
+    for label, row in result["contenders"].items():
+        print(
+            f"{label:13s} {row['steps_per_s']:9,.0f} {row['steps_ratio']:6.2f} "
+            f"{row['learner_updates_per_s']:18,.1f} {row['learner_ratio']:6.2f} "
+            f"{row['share_of_learner_ceiling']:11.0%} {row['env_steps_per_s']:12,.0f} "
+            f"{row['peak_memory_mb']:8,.0f}"
+        )
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description="Times training against Stable-Baselines3's DQN.")
+    parser.add_argument("--env", nargs="+", default=list(TURN), choices=list(TURN))
+    parser.add_argument("--layers", default="none -2 all", help="selections of layers, by spaces")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--scale", type=float, default=1.0, help="length of a turn")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    results = []
+    for name in options.env:
+        labels = ["sb3", f"sb3 x{N_ENVS[name]}"]
+        if name == "CartPole":
+            if importlib.util.find_spec("sbx"):
+                labels.append(f"sbx x{N_ENVS[name]}")
+            else:
+                print("sbx-rl is not installed: SBX does not take part")
+        labels += [f"sndqn {selection}" for selection in options.layers.split()]
+        results.append(measure(name, labels, options))
+        show(results[-1])
+    if options.output:
+        record = {
+            "command": " ".join(["python", *sys.argv]),
+            "threads": options.threads,
+            "provenance": provenance(),
+            "results": results,
+        }
+        options.output.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

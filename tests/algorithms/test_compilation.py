@@ -1,0 +1,183 @@
+"""The compiled update is the eager one."""
+
+import copy
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.vec_env import DummyVecEnv
+from torch import Tensor
+
+import sndqn
+from sndqn.algorithms.base import split, sync_target
+from sndqn.algorithms.compilation import CompiledUpdate, compile_function, compiler_available
+from sndqn.envs import make_vec_env, resolve_env
+from sndqn.policies import SNDQNPolicy, minatar_cnn
+from sndqn.spectral import SpectralLayer
+
+needs_compiler = pytest.mark.skipif(not compiler_available(), reason="no C++ compiler")
+
+
+def make(env_id: str = "CartPole-v1", **kwargs: Any) -> sndqn.DQN:
+    """Makes a model that has filled its replay and made no update yet."""
+    if env_id.startswith("MinAtar"):
+        env: Any = make_vec_env(resolve_env(env_id), 2, seed=0)
+        kwargs.setdefault("policy_kwargs", {})["features_extractor_class"] = minatar_cnn
+    else:
+        env = DummyVecEnv([lambda: gym.make(env_id)] * 2)
+    settings: dict[str, Any] = {"seed": 0, "device": "cpu", "buffer_size": 2000, "compile": False}
+    model = sndqn.DQN(SNDQNPolicy, env, learning_starts=10**6, **{**settings, **kwargs})
+    return model.learn(1000)
+
+
+def train(model: sndqn.DQN, n_updates: int, *, compiled: bool) -> list[Tensor]:
+    """Makes updates with syncs between; gives everything the online network holds."""
+    np.random.seed(1)
+    model._compiles_next = compiled
+    for _ in range(n_updates // 10):
+        model.train(10, batch_size=32)
+        sync_target(model.q_net, model.q_net_target, tau=0.5)
+    assert (model._compiled is not None) == compiled
+    return [value.clone() for value in model.q_net.state_dict().values()]
+
+
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    ("CartPole-v1", {"double": True, "policy_kwargs": {"head": "dueling"}}),
+    ("CartPole-v1", {"loss": "mse", "n_steps": 3, "max_grad_norm": None}),
+    ("MinAtar/Breakout", {"policy_kwargs": {"sn_layers": "all"}}),
+]
+
+
+@needs_compiler
+@pytest.mark.parametrize(("env_id", "arguments"), VARIANTS)
+def test_each_of_a_thousand_compiled_updates_is_the_eager_one(
+    env_id: str, arguments: dict[str, Any]
+) -> None:
+    """From the same networks and batch, to float32's rounding: 1e-4 of the largest entry."""
+    model = make(env_id, **copy.deepcopy(arguments))
+    start = [p.detach().clone() for p in model.q_net.parameters()]
+    train(model, 10, compiled=True)
+    compiled = model._compiled
+    assert compiled is not None
+    for _ in range(1000 if env_id == "CartPole-v1" else 200):
+        batch = split(model.replay_buffer.sample(32), 32)[0]  # type: ignore[union-attr]
+        gradients, logs = compiled.gradients(batch)
+        expected, expected_logs = model.gradients(batch)
+        assert logs.keys() == expected_logs.keys()
+        assert float(logs["loss"]) == pytest.approx(float(expected_logs["loss"]), rel=1e-4)
+        largest = max(float(g.abs().max()) for g in expected)
+        for fast, eager in zip(gradients, expected, strict=True):
+            torch.testing.assert_close(fast, eager, rtol=0, atol=1e-4 * largest)
+        model._step_optimizer(gradients)
+        for layer in (m for m in model.q_net.modules() if isinstance(m, SpectralLayer)):
+            assert float(layer.running_sigma) == pytest.approx(float(layer._stretch()), rel=1e-5)
+    now = [p.detach() for p in model.q_net.parameters()]
+    assert max(float((p - q).abs().max()) for p, q in zip(now, start, strict=True)) > 0.01
+
+
+@needs_compiler
+@pytest.mark.parametrize(("sn_layers", "tolerance"), [("none", 1e-9), ("-2", 0.02)])
+def test_two_trainings_of_a_thousand_updates_give_the_same_network(
+    sn_layers: str, tolerance: float
+) -> None:
+    """In float64, relative to each tensor's largest entry.
+
+    Without SN the difference is rounding. With it, rounding decides how the followed vectors turn
+    where singular values are close, and grows with that.
+    """
+    results = []
+    for compiled in (False, True):
+        model = make(double=True, policy_kwargs={"sn_layers": sn_layers})
+        for network in (model.q_net, model.q_net_target):
+            network.double()
+            network.features_extractor.register_forward_pre_hook(lambda _, x: (x[0].double(),))
+        train(model, 1000, compiled=compiled)
+        results.append([p.detach().clone() for p in model.q_net.parameters()])
+    for eager, fast in zip(*results, strict=True):
+        scale = float(eager.abs().max())
+        torch.testing.assert_close(fast, eager, rtol=0, atol=tolerance * scale)
+
+
+@needs_compiler
+def test_what_was_compiled_acts_and_refines_as_the_policy_does() -> None:
+    model = make()
+    batch = split(model.replay_buffer.sample(32), 32)[0]  # type: ignore[union-attr]
+    observations = torch.as_tensor(np.array(model._last_obs))
+    before = {name: value.clone() for name, value in model.q_net.state_dict().items()}
+    compiled = CompiledUpdate(model, batch, observations)
+    for name, value in model.q_net.state_dict().items():
+        assert torch.equal(value, before[name]), f"compiling has changed {name}"
+    expected = model.policy._predict(observations, deterministic=True)
+    actions = compiled.greedy_actions(observations)
+    assert actions is not None
+    assert torch.equal(actions, expected)
+    assert compiled.greedy_actions(observations[:1]) is None, "another shape is not for it"
+    assert not compiled.accepts(split(model.replay_buffer.sample(8), 8)[0])  # type: ignore[union-attr]
+
+    layers = [m for m in model.q_net.modules() if isinstance(m, SpectralLayer)]
+    with torch.no_grad():
+        for layer in layers:
+            layer.weight.add_(0.1)
+    twin = copy.deepcopy(layers)
+    assert compiled.refine is not None
+    compiled.refine()
+    for layer, other in zip(layers, twin, strict=True):
+        other.refine()
+        torch.testing.assert_close(layer.running_sigma, other.running_sigma)
+        assert not torch.equal(layer.running_sigma, before["q_net.2.running_sigma"])
+
+
+@needs_compiler
+def test_in_place_changes_pass_both_ways_and_tracing_leaves_none() -> None:
+    total, factor = torch.zeros(3), torch.tensor(2.0)
+
+    def add(x: Tensor) -> list[Tensor]:
+        total.add_(factor * x)
+        return [total.sum()]
+
+    compiled = compile_function(add, torch.ones(3), changed=[total])
+    assert torch.equal(total, torch.zeros(3))
+    (seen,) = compiled(torch.ones(3))
+    assert float(seen) == 6
+    assert torch.equal(total, torch.full((3,), 2.0))
+    factor.fill_(5)
+    compiled(torch.ones(3))
+    assert torch.equal(total, torch.full((3,), 7.0))
+
+
+@needs_compiler
+def test_a_copied_policy_does_not_refine_the_originals_layers() -> None:
+    model = make()
+    train(model, 10, compiled=True)
+    assert model.policy.compiled_refine is not None
+    assert copy.deepcopy(model.policy).compiled_refine is None
+
+
+def test_short_trainings_and_dict_observations_are_not_compiled() -> None:
+    model = make()
+    model.compile = "auto"
+    assert not model._should_compile(10**5)
+    model.learning_starts = 0
+    assert not model._should_compile(10**5)
+    assert model._should_compile(10**6) == compiler_available()
+    model.compile = False
+    assert not model._should_compile(10**7)
+
+
+def test_where_compiling_fails_training_goes_on_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = make()
+
+    def untraceable(batch: Any) -> Any:
+        loss, logs = sndqn.DQN.compute_loss(model, batch)
+        return loss * float(loss > 0), logs  # a branch in Python on a tensor's value
+
+    monkeypatch.setattr(model, "compute_loss", untraceable)
+    model._compiles_next = True
+    with pytest.warns(UserWarning, match="runs uncompiled"):
+        model.train(3, batch_size=32)
+    assert model._compiled is None
+    assert model._n_updates == 3

@@ -1,0 +1,199 @@
+"""The loop: the same updates as Stable-Baselines3's, made while the environments run."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import DQN as StockDQN
+from stable_baselines3.common.buffers import DictReplayBuffer, ReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback, StopTrainingOnMaxEpisodes
+from stable_baselines3.common.vec_env import (
+    DummyVecEnv,
+    VecEnv,
+    VecEnvWrapper,
+    VecFrameStack,
+    VecNormalize,
+)
+from tiny_envs import make_vec_env
+
+import sndqn
+from sndqn.algorithms.base import frames_in
+from sndqn.envs import make_vec_env as make_settled_vec_env
+from sndqn.envs import resolve_env
+from sndqn.replay import FrameRing
+
+FAST: dict[str, Any] = {"seed": 0, "device": "cpu", "buffer_size": 300, "learning_starts": 30}
+
+
+def cartpoles(n_envs: int = 1) -> DummyVecEnv:
+    return DummyVecEnv([lambda: gym.make("CartPole-v1")] * n_envs)
+
+
+def make(env: VecEnv | None = None, **kwargs: Any) -> sndqn.DQN:
+    return sndqn.DQN("SNMlpPolicy", env or cartpoles(), **{**FAST, **kwargs})
+
+
+def same_networks(a: Any, b: Any) -> bool:
+    pairs = zip(a.policy.parameters(), b.policy.parameters(), strict=True)
+    return all(torch.equal(x, y) for x, y in pairs)
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+def test_without_overlap_and_sn_training_is_the_stock_algorithms_to_the_bit(
+    normalised: bool,
+) -> None:
+    settings: dict[str, Any] = {
+        **FAST,
+        "learning_rate": 1e-3,
+        "max_grad_norm": 1e9,  # far from clipping, where the norm's rounding shows
+        "target_update_interval": 50,
+        "exploration_fraction": 0.5,
+        "policy_kwargs": {"optimizer_class": torch.optim.Adam},
+    }
+
+    def env() -> VecEnv:
+        return VecNormalize(cartpoles()) if normalised else cartpoles()
+
+    stock = StockDQN("MlpPolicy", env(), **settings).learn(800)
+    settings["policy_kwargs"] = {**settings["policy_kwargs"], "sn_layers": "none"}
+    ours = make(env(), **settings, overlap=False).learn(800)
+    assert isinstance(ours.replay_buffer, FrameRing)
+    assert stock._n_updates == ours._n_updates > 100
+    assert same_networks(stock, ours)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_either_replay_gives_the_same_training(overlap: bool) -> None:
+    models = [
+        make(cartpoles(3), overlap=overlap, replay_buffer_class=kind, train_freq=1).learn(500)
+        for kind in (None, ReplayBuffer)
+    ]
+    assert isinstance(models[0].replay_buffer, FrameRing)
+    assert type(models[1].replay_buffer) is ReplayBuffer
+    assert same_networks(*models)
+
+
+@pytest.mark.parametrize(
+    ("n_envs", "arguments"),
+    [
+        (1, {"train_freq": 4, "gradient_steps": 1}),
+        (1, {"train_freq": 3, "gradient_steps": -1}),
+        (1, {"train_freq": (2, "episode"), "gradient_steps": 5}),
+        (4, {"train_freq": 1, "gradient_steps": 2, "learning_starts": 0}),
+        (4, {"train_freq": 2, "gradient_steps": -1}),
+        (4, {"train_freq": 1, "gradient_steps": 0}),
+    ],
+)
+def test_there_are_as_many_updates_as_with_the_stock_algorithm(
+    n_envs: int, arguments: dict[str, Any]
+) -> None:
+    settings = {**FAST, **arguments, "exploration_initial_eps": 1.0, "exploration_final_eps": 1.0}
+    stock = StockDQN("MlpPolicy", cartpoles(n_envs), **settings).learn(200)
+    ours = make(cartpoles(n_envs), **settings).learn(200)
+    assert ours._n_updates == stock._n_updates
+    assert ours.num_timesteps == stock.num_timesteps
+
+
+class Diary(VecEnvWrapper):
+    """Writes down when steps are sent and received."""
+
+    def __init__(self, venv: VecEnv) -> None:
+        super().__init__(venv)
+        self.events: list[str] = []
+
+    def reset(self) -> Any:
+        return self.venv.reset()
+
+    def step_async(self, actions: np.ndarray) -> None:
+        self.events.append("send")
+        self.venv.step_async(actions)
+
+    def step_wait(self) -> Any:
+        self.events.append("receive")
+        return self.venv.step_wait()
+
+
+@pytest.mark.parametrize(("overlap", "expected"), [(True, "stu"), (False, "sut")])
+def test_learning_goes_on_between_sending_and_receiving(
+    overlap: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = Diary(cartpoles(2))
+    model = make(env, overlap=overlap, train_freq=2, gradient_steps=3, learning_starts=8)
+    sizes: list[int] = []
+
+    def train(gradient_steps: int, batch_size: int) -> None:
+        env.events.append("train")
+        assert model.replay_buffer is not None
+        sizes.append(model.replay_buffer.size())
+        assert (gradient_steps, batch_size) == (3, 32)
+
+    monkeypatch.setattr(model, "train", train)
+    model.learn(16)
+    block = ["send", "receive", "send", "receive"]
+    learning = {"stu": [*block[:3], "train", "receive"], "sut": [*block, "train"]}[expected]
+    assert env.events == [*block, *block, *learning, *learning]
+    assert sizes == ([5, 7] if overlap else [6, 8]), "the step under way is not there yet"
+
+
+def test_a_callback_that_stops_training_stops_it_and_training_can_go_on() -> None:
+    model = make(cartpoles(2))
+    model.learn(10_000, StopTrainingOnMaxEpisodes(max_episodes=3))
+    stopped = model.num_timesteps
+    assert stopped < 10_000
+    model.learn(50, reset_num_timesteps=False)
+    assert model.num_timesteps >= stopped + 50
+
+
+def test_callbacks_see_what_they_see_in_stable_baselines3() -> None:
+    seen: dict[str, Any] = {}
+    calls: list[str] = []
+
+    class Spy(BaseCallback):
+        def _on_rollout_start(self) -> None:
+            calls.append("start")
+
+        def _on_step(self) -> bool:
+            seen.update(self.locals)
+            return True
+
+        def _on_rollout_end(self) -> None:
+            calls.append("end")
+
+    make(train_freq=4).learn(8, Spy())
+    assert {"actions", "new_obs", "rewards", "dones", "infos"} <= set(seen)
+    assert calls == ["start", "end"] * 2
+
+
+def test_the_same_seed_gives_the_same_run() -> None:
+    runs = [make(cartpoles(2)).learn(300) for _ in range(2)]
+    assert same_networks(*runs)
+    assert not same_networks(runs[0], make(cartpoles(2), seed=1).learn(300))
+
+
+def test_stacks_of_frames_are_found_in_the_environment() -> None:
+    assert frames_in(None) == 1
+    assert frames_in(cartpoles()) == 1
+    assert frames_in(VecNormalize(VecFrameStack(cartpoles(), 3))) == 3
+    assert frames_in(make_settled_vec_env(resolve_env("Breakout"), 1, seed=0)) == 4
+
+
+def test_a_breakout_replay_stores_each_frame_once() -> None:
+    env = make_settled_vec_env(resolve_env("Breakout"), 2, seed=0)
+    model = sndqn.DQN("SNCnnPolicy", env, **{**FAST, "buffer_size": 20_000})
+    assert isinstance(model.replay_buffer, FrameRing)
+    assert model.replay_buffer.nbytes_per_transition < 7200
+    assert model.replay_buffer.frame_stack == 4
+
+
+def test_dict_observations_keep_the_stock_replay() -> None:
+    model = sndqn.DQN("SNMultiInputPolicy", make_vec_env("dict"), **FAST).learn(60)
+    assert type(model.replay_buffer) is DictReplayBuffer
+    assert model._n_updates > 0
+
+
+def test_logs_are_read_only_when_written() -> None:
+    model = make().learn(60, log_interval=None)
+    assert set(model._train_logs) >= {"loss", "q_mean", "grad_norm"}
+    assert "train/loss" not in model.logger.name_to_value
