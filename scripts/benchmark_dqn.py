@@ -45,6 +45,8 @@ from sndqn.runs.folder import provenance
 
 gymnasium.register_envs(ale_py)
 
+# Where each is fastest, Stable-Baselines3 included: small networks gain nothing from two.
+THREADS = {"Breakout": 2, "MinAtar/Breakout": 2, "CartPole": 1}
 # Of sndqn, in one process.
 N_ENVS = {"Breakout": 8, "MinAtar/Breakout": 16, "CartPole": 16}
 STEPS_PER_UPDATE = 4
@@ -114,7 +116,7 @@ def sb3_env(name: str, n_envs: int) -> VecEnv:
 NO_SKIP = {"frameskip": 1, "repeat_action_probability": 0.0}
 
 
-def arguments(n_envs: int, total_timesteps: int) -> dict[str, Any]:
+def arguments(n_envs: int, total_timesteps: int, device: str) -> dict[str, Any]:
     """Gives what every contender is told."""
     return {
         "buffer_size": min(100_000, total_timesteps),
@@ -126,14 +128,11 @@ def arguments(n_envs: int, total_timesteps: int) -> dict[str, Any]:
         "exploration_fraction": 1e-9,
         "learning_rate": 1e-4,
         "seed": 0,
-        "device": DEVICE,
+        "device": device,
     }
 
 
-DEVICE = "cpu"
-
-
-def make_sb3(name: str, n_envs: int, algorithm: Any, total: int) -> Contender:
+def make_sb3(name: str, n_envs: int, algorithm: Any, *run: Any) -> Contender:
     """Makes Stable-Baselines3's DQN, or SBX's."""
     env = sb3_env(name, n_envs)
     policy, policy_kwargs = "MlpPolicy", {}
@@ -141,11 +140,14 @@ def make_sb3(name: str, n_envs: int, algorithm: Any, total: int) -> Contender:
         policy = "CnnPolicy"
     elif name.startswith("MinAtar"):
         policy_kwargs = {"features_extractor_class": PlainMinAtarCNN, "net_arch": []}
-    model = algorithm(policy, env, policy_kwargs=policy_kwargs, **arguments(n_envs, total))
+    told = arguments(n_envs, *run)
+    if algorithm is not SB3DQN:
+        del told["device"]  # JAX chooses
+    model = algorithm(policy, env, policy_kwargs=policy_kwargs, **told)
     return Contender(model, sb3_env(name, n_envs))
 
 
-def make_sndqn(name: str, n_envs: int, sn_layers: str, total: int) -> Contender:
+def make_sndqn(name: str, n_envs: int, sn_layers: str, *run: Any) -> Contender:
     """Makes sndqn's DQN as its command does."""
     settings = resolve_env(name, "sb3" if name == "Breakout" else None)
     env = make_vec_env(settings, n_envs, seed=0)
@@ -158,29 +160,29 @@ def make_sndqn(name: str, n_envs: int, sn_layers: str, total: int) -> Contender:
         env,
         compile=True,
         policy_kwargs=policy_kwargs,
-        **arguments(n_envs, total),
+        **arguments(n_envs, *run),
     )
     return Contender(model, make_vec_env(settings, n_envs, seed=0))
 
 
-def make(name: str, label: str, total: int) -> Contender:
+def make(name: str, label: str, *run: Any) -> Contender:
     """Makes a contender by its label: "sb3", "sb3 x8", "sbx x8", "sndqn -2"."""
     library, _, rest = label.partition(" ")
     if library == "sndqn":
-        return make_sndqn(name, N_ENVS[name], rest, total)
+        return make_sndqn(name, N_ENVS[name], rest, *run)
     n_envs = int(rest[1:]) if rest else 1
     if library == "sbx":
         from sbx import DQN as SBXDQN
 
-        return make_sb3(name, n_envs, SBXDQN, total)
-    return make_sb3(name, n_envs, SB3DQN, total)
+        return make_sb3(name, n_envs, SBXDQN, *run)
+    return make_sb3(name, n_envs, SB3DQN, *run)
 
 
-def work(pipe: Connection, name: str, label: str, total: int, threads: int) -> None:
+def work(pipe: Connection, name: str, label: str, total: int, device: str, threads: int) -> None:
     """Runs in a contender's process: does what it is told and answers with a rate."""
     torch.set_flush_denormal(True)
     torch.set_num_threads(threads)
-    contender = make(name, label, total)
+    contender = make(name, label, total, device)
     contender.model.learn(LEARNING_STARTS + 200, log_interval=None)
     pipe.send(0.0)
     while (order := pipe.recv()) is not None:
@@ -199,7 +201,8 @@ def measure(name: str, labels: list[str], options: argparse.Namespace) -> dict[s
     pipes: dict[str, Connection] = {}
     for label in labels:
         pipes[label], theirs = context.Pipe()
-        target = (theirs, name, label, total, options.threads)
+        threads = options.threads or THREADS[name]
+        target = (theirs, name, label, total, options.device, threads)
         context.Process(target=work, args=target, daemon=True).start()
         pipes[label].recv()
 
@@ -239,7 +242,13 @@ def measure(name: str, labels: list[str], options: argparse.Namespace) -> dict[s
             "all_learner_updates_per_s": by_kind["learner"],
         }
         pipes[label].send(None)
-    return {"env": name, "turn_steps": turn, "rounds": options.rounds, "contenders": rows}
+    return {
+        "env": name,
+        "threads": threads,
+        "turn_steps": turn,
+        "rounds": options.rounds,
+        "contenders": rows,
+    }
 
 
 def show(result: dict[str, Any]) -> None:
@@ -264,9 +273,15 @@ def main() -> None:
     parser.add_argument("--layers", default="none -2 all", help="selections of layers, by spaces")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--scale", type=float, default=1.0, help="length of a turn")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, help="of a tensor operation; 2, in CartPole 1")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        print(
+            "torch finds no CUDA device: nothing was measured. Leave out --device cuda for the CPU"
+        )
+        return
     results = []
     for name in options.env:
         labels = ["sb3", f"sb3 x{N_ENVS[name]}"]
@@ -281,7 +296,7 @@ def main() -> None:
     if options.output:
         record = {
             "command": " ".join(["python", *sys.argv]),
-            "threads": options.threads,
+            "device": options.device,
             "provenance": provenance(),
             "results": results,
         }

@@ -10,6 +10,7 @@ is a bootstrap of the difference of means over seeds, 10 000 resamples of each s
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -75,20 +76,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Asks whether speed costs learning.")
     parser.add_argument("--env", choices=list(SHORT), required=True)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--n-envs", type=int, help="of the fast path; otherwise what ships")
+    parser.add_argument("--reference", type=Path, help="earlier output, to take the reference from")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    runs: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
+    variants = {name: dict(variant) for name, variant in VARIANTS.items()}
+    if options.n_envs:
+        variants["fast"]["n_envs"] = options.n_envs
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in variants}
+    known = json.loads(options.reference.read_text())["runs"] if options.reference else {}
     for seed in range(options.seeds):
-        for name, variant in VARIANTS.items():
+        for name, variant in variants.items():
+            if name == "reference" and known:
+                runs[name].append(known[name][seed])
+                continue
             runs[name].append(score(options.env, seed, variant))
             print(f"seed {seed} {name}: {runs[name][-1]}", flush=True)
         scores = {name: [run["score"] for run in done] for name, done in runs.items()}
         record = {
-            "command": f"python scripts/compare_learning.py --env {options.env}",
+            "command": " ".join(["python", *sys.argv]),
             "settings": SHORT[options.env],
-            "variants": VARIANTS,
+            "variants": variants,
             "runs": runs,
             "means": {name: float(np.mean(values)) for name, values in scores.items()},
             "difference_95": interval(scores["reference"], scores["fast"]),

@@ -49,7 +49,7 @@ class Adam(torch.optim.Adam):
         return result
 
     @torch.no_grad()
-    def apply(self, params: list[Tensor], gradients: list[Tensor]) -> None:
+    def apply(self, params: list[Any], gradients: list[Tensor]) -> None:
         """Makes one step of the first group with these gradients, past `.grad` and the hooks.
 
         Args:

@@ -65,6 +65,13 @@ def train(config: TrainConfig, console: Console | None = None) -> RunFolder:
         )
         return save_agent(run.agent, model.q_net.state_dict(), description)
 
+    if model.will_compile(config.total_timesteps):
+        console.print(
+            "The first update compiles all others, which takes up to half a minute "
+            "(--compile never leaves it out).",
+            highlight=False,
+            soft_wrap=True,
+        )
     try:
         model.learn(
             config.total_timesteps,

@@ -97,7 +97,7 @@ def test_after_a_hard_update_the_target_is_the_online_network_to_the_bit(
         kind, algorithm, n_envs, learning_rate=learning_rate, target_update_interval=10 * n_envs
     )
     first = copy.deepcopy(model.q_net.state_dict())
-    model.learn(80 * n_envs)
+    model.learn(85 * n_envs)
     assert not torch.equal(values(model.q_net, model), values(model.q_net_target, model))
     reach_target_update(model)
     assert torch.equal(values(model.q_net, model), values(model.q_net_target, model))

@@ -111,7 +111,7 @@ class ValueBasedAlgorithm(SB3DQN):
         callback.on_training_start(locals(), globals())
         assert isinstance(self.env, VecEnv)
         assert isinstance(self.train_freq, TrainFreq)
-        self._compiles_next = self._compiled is None and self._should_compile(
+        self._compiles_next = self._compiled is None and self.will_compile(
             total_timesteps - self.num_timesteps
         )
         while self.num_timesteps < total_timesteps:
@@ -164,7 +164,8 @@ class ValueBasedAlgorithm(SB3DQN):
             if gradient_steps:
                 self.train(gradient_steps, self.batch_size)
 
-    def _should_compile(self, total_timesteps: int) -> bool:
+    def will_compile(self, total_timesteps: int) -> bool:
+        """Says whether a training of so many steps compiles the update."""
         if isinstance(self.observation_space, spaces.Dict):
             return False
         if self.compile != "auto":

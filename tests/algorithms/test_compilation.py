@@ -78,7 +78,7 @@ def test_each_of_a_thousand_compiled_updates_is_the_eager_one(
 
 
 @needs_compiler
-@pytest.mark.parametrize(("sn_layers", "tolerance"), [("none", 1e-9), ("-2", 0.02)])
+@pytest.mark.parametrize(("sn_layers", "tolerance"), [("none", 1e-9), ("-2", 0.1)])
 def test_two_trainings_of_a_thousand_updates_give_the_same_network(
     sn_layers: str, tolerance: float
 ) -> None:
@@ -158,12 +158,12 @@ def test_a_copied_policy_does_not_refine_the_originals_layers() -> None:
 def test_short_trainings_and_dict_observations_are_not_compiled() -> None:
     model = make()
     model.compile = "auto"
-    assert not model._should_compile(10**5)
+    assert not model.will_compile(10**5)
     model.learning_starts = 0
-    assert not model._should_compile(10**5)
-    assert model._should_compile(10**6) == compiler_available()
+    assert not model.will_compile(10**5)
+    assert model.will_compile(10**6) == compiler_available()
     model.compile = False
-    assert not model._should_compile(10**7)
+    assert not model.will_compile(10**7)
 
 
 def test_where_compiling_fails_training_goes_on_and_says_so(

@@ -1,5 +1,6 @@
 """DQN's loss, plain and double, against values worked out from the two networks."""
 
+import copy
 from typing import Any
 
 import gymnasium as gym
@@ -75,25 +76,23 @@ def test_the_loss_is_the_one_worked_out_sample_by_sample(
 
 
 @pytest.mark.parametrize("double", [False, True])
-def test_a_loss_moves_the_vectors_by_one_training_forward_and_no_more(double: bool) -> None:
+def test_a_loss_moves_no_vector_and_an_optimiser_step_refines_once(double: bool) -> None:
     model, samples = make(double=double), batch()
-    model.policy.set_training_mode(True)
     layers = [m for m in model.q_net.modules() if isinstance(m, SpectralLayer)]
-    with torch.no_grad():
-        for layer in layers:
-            layer.weight.add_(0.1 * torch.randn_like(layer.weight))
-    before = [layer.running_v.clone() for layer in layers]
     start = {name: value.clone() for name, value in model.q_net.state_dict().items()}
-    model.q_net(samples.observations)
-    expected = {name: value.clone() for name, value in model.q_net.state_dict().items()}
-    model.q_net.load_state_dict(start)
-    model.compute_loss(samples)
+    gradients, _ = model.gradients(samples)
     for name, value in model.q_net.state_dict().items():
-        assert torch.equal(value, expected[name]), name
-    assert any(
-        not torch.equal(layer.running_v, old) for layer, old in zip(layers, before, strict=True)
-    )
-    assert model.q_net.training
+        assert torch.equal(value, start[name]), name
+    model._step_optimizer(gradients)
+    for layer in layers:
+        twin = copy.deepcopy(layer)
+        prefix = next(n for n, m in model.q_net.named_modules() if m is layer)
+        for name in ("running_u", "running_v", "running_sigma"):
+            getattr(twin, name).copy_(start[f"{prefix}.{name}"])
+        twin.refine()
+        for name in ("running_u", "running_v", "running_sigma"):
+            assert torch.equal(getattr(twin, name), getattr(layer, name)), name
+        assert not torch.equal(layer.running_v, start[f"{prefix}.running_v"])
 
 
 def test_no_gradient_reaches_the_target_network() -> None:
