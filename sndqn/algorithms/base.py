@@ -108,6 +108,7 @@ class ValueBasedAlgorithm(SB3DQN):
         total_timesteps, callback = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
+        self.policy.set_training_mode(False)  # as `gradients` leaves it
         callback.on_training_start(locals(), globals())
         assert isinstance(self.env, VecEnv)
         assert isinstance(self.train_freq, TrainFreq)
