@@ -77,6 +77,7 @@ def test_each_of_a_thousand_compiled_updates_is_the_eager_one(
     assert max(float((p - q).abs().max()) for p, q in zip(now, start, strict=True)) > 0.01
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize(("sn_layers", "tolerance"), [("none", 1e-9), ("-2", 0.1)])
 def test_two_trainings_of_a_thousand_updates_give_the_same_network(
