@@ -40,8 +40,6 @@ def train(config: TrainConfig, console: Console | None = None) -> RunFolder:
     console = console or Console(quiet=True)
     if config.threads:
         torch.set_num_threads(config.threads)
-    # Numbers below 1e-38 are zero: moments of weights that have gone still would crawl otherwise.
-    torch.set_flush_denormal(True)
     settings = env_settings(config)
     console.print(settings.describe(), highlight=False, soft_wrap=True)
 
@@ -72,6 +70,8 @@ def train(config: TrainConfig, console: Console | None = None) -> RunFolder:
             highlight=False,
             soft_wrap=True,
         )
+    # Numbers below 1e-38 are zero: moments of weights that have gone still would crawl otherwise.
+    torch.set_flush_denormal(True)
     try:
         model.learn(
             config.total_timesteps,
@@ -82,6 +82,7 @@ def train(config: TrainConfig, console: Console | None = None) -> RunFolder:
         save()
         raise
     finally:
+        torch.set_flush_denormal(False)
         model.logger.close()
         env.close()
     save()

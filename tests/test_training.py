@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
 from sndqn.config import TrainConfig, make_config
@@ -120,3 +121,8 @@ def test_a_learning_rate_may_fall_to_zero() -> None:
     model = model_of(config(learning_rate=0.5, learning_rate_decay=True))
     assert model.lr_schedule(1.0) == 0.5
     assert model.lr_schedule(0.0) == 0.0
+
+
+def test_training_leaves_the_processors_arithmetic_as_it_was(tmp_path: Path) -> None:
+    train(config(runs_dir=str(tmp_path)))
+    assert float(torch.tensor(1e-40) * 1) > 0, "denormal numbers are numbers again"
