@@ -54,7 +54,7 @@ def _compile(
         for tensor, value in changed:
             tensor.copy_(value)
         reached = _make_inputs_of_attributes(graph)
-        # The shapes are checked once, by the caller, instead of before every operation.
+        # Layouts are checked once, by the caller, instead of before every operation.
         inner: Any = torch._inductor.compile(
             graph, [*example, *reached], options={"size_asserts": False}
         )
@@ -91,6 +91,10 @@ def _make_inputs_of_attributes(graph: fx.GraphModule) -> list[Tensor]:
     return reached
 
 
+def _layout(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.shape, tensor.stride(), tensor.dtype
+
+
 class CompiledUpdate:
     """What an algorithm computes at every step, compiled: gradients, σ and greedy actions.
 
@@ -120,16 +124,16 @@ class CompiledUpdate:
             return []
 
         inputs = self._inputs(batch)
-        self._shapes = [t.shape for t in inputs]
-        self._observation_shape = observations.shape
+        self._layouts = [_layout(t) for t in inputs]
+        self._observation_layout = _layout(observations)
         self._gradients = compile_function(gradients, *inputs, changed=buffers)
         with torch.no_grad():
             self._greedy_actions = compile_function(greedy_actions, observations)
             self.refine = compile_function(refine, changed=buffers) if buffers else None
 
     def accepts(self, batch: ReplayBufferSamples) -> bool:
-        """Says whether a batch has the shapes that were compiled for."""
-        return [t.shape for t in self._inputs(batch)] == self._shapes
+        """Says whether a batch lies in memory as the one that was compiled for."""
+        return [_layout(t) for t in self._inputs(batch)] == self._layouts
 
     def gradients(self, batch: ReplayBufferSamples) -> tuple[list[Tensor], dict[str, Tensor]]:
         """Computes what the algorithm's `gradients` does."""
@@ -138,8 +142,8 @@ class CompiledUpdate:
         return outputs[:n], dict(zip(self._log_names, outputs[n:], strict=True))
 
     def greedy_actions(self, observations: Tensor) -> Tensor | None:
-        """Computes what the policy's `_predict` does; None for shapes it was not compiled for."""
-        if observations.shape != self._observation_shape:
+        """Computes what the policy's `_predict` does; None for layouts it was not compiled for."""
+        if _layout(observations) != self._observation_layout:
             return None
         return self._greedy_actions(observations)[0]
 

@@ -243,7 +243,8 @@ class FrameRing(ReplayBuffer):
             rows = np.flatnonzero(kept >= 0)
             if len(rows):
                 if last is indices and self.frame_stack > 1:
-                    following = following.clone()
+                    # Memory of its own in the same layout, which compiled code relies on.
+                    following = self._stacks.read_both(places)[1]
                 replace_rows(following, self._to_device(rows), self._kept.rows.read(kept[rows]))
         return observations, following
 

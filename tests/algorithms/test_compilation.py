@@ -117,6 +117,10 @@ def test_what_was_compiled_acts_and_refines_as_the_policy_does() -> None:
     assert compiled.greedy_actions(observations[:1]) is None, "another shape is not for it"
     assert not compiled.accepts(split(model.replay_buffer.sample(8), 8)[0])  # type: ignore[union-attr]
 
+    apart = batch.observations.t().contiguous().t()
+    assert not compiled.accepts(batch._replace(observations=apart)), "strides are part of the code"
+    assert not compiled.accepts(batch._replace(observations=batch.observations.double()))
+
     layers = [m for m in model.q_net.modules() if isinstance(m, SpectralLayer)]
     with torch.no_grad():
         for layer in layers:

@@ -230,3 +230,18 @@ def test_a_ring_on_the_gpu_gives_the_same_batches_there(frame_stack: int, n_step
             assert one is other is None or torch.equal(one, other)
     far.device = "cpu"
     assert_same_batch(far, theirs)
+
+
+def test_a_batch_with_timeouts_lies_in_memory_as_any_other() -> None:
+    space = spaces.Box(0, 255, (2, 3, 3), np.uint8)
+    ring = FrameRing(50, space, spaces.Discrete(2), "cpu", 1, frame_stack=2)
+    frame = np.zeros((1, 2, 3, 3), np.uint8)
+    layouts = []
+    for ended in (False, True):
+        for _ in range(5):
+            infos = [{"TimeLimit.truncated": ended}]
+            ring.add(frame, frame, np.zeros(1), np.zeros(1), np.array([ended]), infos)
+        batch = ring.sample(40)
+        layouts.append((batch.observations.stride(), batch.next_observations.stride()))
+    assert layouts[0] == layouts[1]
+    assert bool((batch.dones == 0).all())
