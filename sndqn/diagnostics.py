@@ -25,7 +25,7 @@ class LayerNorm:
         raw: σ of the weight as stored.
         effective: σ of the layer as it acts; equal to `raw` where nothing is normalised.
         bound: The value σ is held to; None where nothing is normalised.
-        mode: "normalize" or "shrink"; None where nothing is normalised.
+        mode: "normalize", "shrink" or "track"; None where nothing is normalised.
     """
 
     index: int
@@ -46,7 +46,7 @@ def layer_norms(
     Args:
         network: A Q-network.
         observation_space: Its observations, for the convolutions' input sizes.
-        exact: To rounding in float64 (seconds for a Nature CNN) instead of to about 1e-6.
+        exact: To rounding in float64 (seconds for a Nature CNN) instead of to about 1e-3.
     """
     sizes = input_sizes(network, zero_observation(observation_space))
     rows = []
@@ -61,7 +61,7 @@ def layer_norms(
                 kind="Conv2d" if isinstance(layer, nn.Conv2d) else "Linear",
                 shape=tuple(layer.weight.shape),
                 raw=raw,
-                effective=raw * float(held.scale) if held else raw,
+                effective=raw * float(held.scale * held.output_scale) if held else raw,
                 bound=float(held.bound) if held else None,
                 mode=held.mode if held else None,
             )
@@ -86,7 +86,7 @@ def _sigma(layer: nn.Linear | nn.Conv2d, sizes: dict[nn.Module, Any], exact: boo
     if exact:
         return exact_norm(weight, **geometry)
     linear_map = convolution_map(weight, **geometry) if geometry else matrix_map(weight)
-    return float(top_singular_vectors(linear_map, weight)[2])
+    return float(top_singular_vectors(linear_map, weight, rtol=1e-4, max_iterations=100)[2])
 
 
 def lipschitz_bound(rows: list[LayerNorm]) -> float:

@@ -24,6 +24,7 @@ def layer_table(rows: list[LayerNorm], title: str | None = None) -> Table:
     table.add_column("normalised")
     for row in rows:
         held = "" if row.bound is None else f"{row.mode} to {row.bound:g}"
+        held = "only tracked" if row.mode == "track" else held
         shape = "x".join(map(str, row.shape))
         table.add_row(
             str(row.index),

@@ -1,5 +1,7 @@
 """The table of norms: true, and read without a trace."""
 
+import io
+
 import pytest
 import torch
 from gymnasium import spaces
@@ -30,7 +32,9 @@ def test_norms_are_the_exact_ones_and_reading_changes_nothing() -> None:
 
 
 def test_the_product_of_norms_counts_streams_side_by_side_once() -> None:
-    network = make_q_network(spaces.Box(-1, 1, (4,)), ACTIONS, head="dueling", sn_layers="all")
+    network = make_q_network(
+        spaces.Box(-1, 1, (4,)), ACTIONS, head_kwargs={"dueling": True}, sn_layers="all"
+    )
     rows = layer_norms(network, network.observation_space)
     assert lipschitz_bound(rows) == pytest.approx(2**1.5, rel=1e-3)
 
@@ -46,3 +50,21 @@ def test_the_table_shows_every_layer_and_what_is_held() -> None:
         assert row.name in text
     assert text.count("shrink to 3") == 1
     assert "product of the norms" in text
+
+
+@pytest.mark.parametrize(("scheduler", "form"), [("div_grad", "layer"), ("div_out", "layer")])
+def test_a_tracked_layer_acts_with_its_own_norm_unless_its_output_is_divided(
+    scheduler: str, form: str
+) -> None:
+    network = make_q_network(
+        IMAGE, ACTIONS, sn_mode="track", sn_scheduler=scheduler, sn_scheduler_form=form
+    )
+    *_, row, _ = rows = layer_norms(network, IMAGE)
+    assert (row.index, row.mode, row.bound) == (-2, "track", 1.0)
+    assert row.effective == pytest.approx(1 if scheduler == "div_out" else row.raw, rel=1e-3)
+    assert abs(row.raw - 1) > 0.1
+    console = Console(width=120, file=io.StringIO())
+    console.print(layer_table(rows))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert text.count("only tracked") == 1
+    assert "track to" not in text

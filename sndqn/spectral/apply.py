@@ -38,7 +38,7 @@ def spectral_norm(
         layer: A plain Linear or Conv2d. The result shares its parameters; the layer is unchanged.
         bound: The value σ is held to, 1 by default; "initial" is the layer's own σ now, so that a
             pretrained layer keeps its function.
-        mode: "normalize" scales to the bound, "shrink" only down to it.
+        mode: "normalize" scales to the bound, "shrink" only down to it, "track" follows σ alone.
         n_power_iterations: Steps of power iteration in each training-mode forward pass.
         grad_through_norm: Whether the gradient flows through σ.
         input_size: Height and width of a convolution's inputs, for its operator's norm.
@@ -71,6 +71,8 @@ def remove_spectral_norm(module: nn.Module) -> nn.Module:
         plain = _reborn(module, nn.Linear if isinstance(module, nn.Linear) else nn.Conv2d)
         plain._buffers = {}
         plain.weight = nn.Parameter(module.effective_weight.detach().clone())
+        if module.divides_output is not None and isinstance(module.bias, Tensor):
+            plain.bias = nn.Parameter((module.bias * module.output_scale).detach())
         for name in SETTINGS:
             del plain.__dict__[name]
         return plain

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from sndqn.spectral.norms import TINY, LinearMap
 
-Mode = Literal["normalize", "shrink"]
+Mode = Literal["normalize", "shrink", "track"]
 
 
 class Hold(NamedTuple):
@@ -18,7 +18,9 @@ class Hold(NamedTuple):
     mode: Mode
 
     def scale_of(self, sigma: Tensor) -> Tensor:
-        """Gives bound / σ, at most 1 when shrinking. A zero weight has no norm: factor 1."""
+        """Gives bound / σ, at most 1 when shrinking, 1 when only tracking; 1 for a zero weight."""
+        if self.mode == "track":
+            return torch.ones_like(sigma)
         ceiling = self.bound / sigma.clamp_min(TINY)
         if self.mode == "shrink":
             return ceiling.clamp_max(1.0)

@@ -49,6 +49,7 @@ SETTINGS = (
     "bound_is_initial",
     "refined_outside",
     "live",
+    "divides_output",
 )
 
 
@@ -71,7 +72,8 @@ class SpectralLayer(nn.Module):
         running_v: Right vectors, (n, *shape of one input); the first is the top one, of length 1.
         running_sigma: Estimate of the raw weight's σ, a scalar tensor.
         bound: The value σ is held to, a scalar tensor.
-        mode: "normalize" scales to the bound; "shrink" only scales down to it.
+        mode: "normalize" scales to the bound; "shrink" only scales down to it; "track" follows σ
+            and leaves the layer as it is.
         n_power_iterations: Steps of power iteration in each training-mode forward pass.
         grad_through_norm: Whether gradients see that σ depends on the weight.
         refined_outside: Whether forward passes leave the iteration to someone else's `refine()`;
@@ -79,6 +81,8 @@ class SpectralLayer(nn.Module):
         live: Whether evaluation mode computes σ from the stored u for the weight as it is, instead
             of reading the stored σ; False by default. For a network whose weights somebody else
             moves, as Stable-Baselines3 moves a target network's.
+        divides_output: A tracked layer's whole output, bias and all, is scaled as this mode would
+            scale the weight, by a constant to gradients: the scheduler DivOut. None by default.
     """
 
     weight: Tensor
@@ -92,6 +96,7 @@ class SpectralLayer(nn.Module):
     bound_is_initial: bool
     refined_outside: bool
     live: bool
+    divides_output: Mode | None
 
     # Vectors followed at once. Over 600 to 2400 steps of DQN on CartPole the 64 x 64 hidden layer's
     # σ was underestimated at worst by 2.9 to 23 % with 1, 2.7 to 7.3 % with 4, 0.04 to 1 % with 8
@@ -111,8 +116,8 @@ class SpectralLayer(nn.Module):
     ) -> None:
         if bound != "initial" and not (isinstance(bound, int | float) and 0 < bound < float("inf")):
             raise ConfigError(f'bound: expected a positive number or "initial", found {bound!r}')
-        if mode not in ("normalize", "shrink"):
-            raise ConfigError(f'mode: expected "normalize" or "shrink", found {mode!r}')
+        if mode not in ("normalize", "shrink", "track"):
+            raise ConfigError(f'mode: expected "normalize", "shrink" or "track", found {mode!r}')
         if n_power_iterations < 1:
             raise ConfigError(f"n_power_iterations: expected 1 or more, found {n_power_iterations}")
         self.mode = mode
@@ -121,6 +126,7 @@ class SpectralLayer(nn.Module):
         self.bound_is_initial = bound == "initial"
         self.refined_outside = False
         self.live = False
+        self.divides_output = None
         linear_map, like = self._linear_map(), self.weight.detach()
         n = min(self.n_vectors, math.prod(linear_map.in_shape), math.prod(linear_map.out_shape))
         self.register_buffer("running_u", like.new_zeros(n, *linear_map.out_shape))
@@ -187,7 +193,8 @@ class SpectralLayer(nn.Module):
         self.running_sigma.copy_(torch.where(sigma < math.inf, sigma, self.running_sigma))
 
     def _differentiates_norm(self) -> bool:
-        return self.training and self.grad_through_norm and torch.is_grad_enabled()
+        held = self.mode != "track" and self.grad_through_norm
+        return held and self.training and torch.is_grad_enabled()
 
     @property
     def hold(self) -> Hold:
@@ -195,24 +202,37 @@ class SpectralLayer(nn.Module):
         return Hold(self.bound, self.mode)
 
     @property
+    def sigma(self) -> Tensor:
+        """The stored estimate of the raw weight's σ, or a live one; a scalar tensor."""
+        return self._stretch() if self.live else self.running_sigma
+
+    @property
     def scale(self) -> Tensor:
-        """The factor on the output by the stored σ, or by a live one; a scalar tensor."""
-        return self.hold.scale_of(self._stretch() if self.live else self.running_sigma)
+        """The factor on the output by `sigma`; a scalar tensor."""
+        return self.hold.scale_of(self.sigma)
+
+    @property
+    def output_scale(self) -> Tensor:
+        """The factor on the whole output, bias and all; 1 but for `divides_output`."""
+        return Hold(self.bound, self.divides_output or "track").scale_of(self.sigma)
+
+    def _finish(self, z: Tensor) -> Tensor:
+        return z if self.divides_output is None else z * self.output_scale
 
     @property
     def effective_weight(self) -> Tensor:
         """The weight of the plain layer that computes the same function in evaluation mode."""
-        return self.weight * self.scale
+        return self.weight * (self.scale * self.output_scale)
 
     def exact_sigma(self, *, effective: bool = True) -> float:
         """Computes σ to rounding, of the effective weight or of the raw one. Changes nothing."""
         sigma = exact_norm(self.weight, **self.norm_arguments())
-        return sigma * float(self.scale) if effective else sigma
+        return sigma * float(self.scale * self.output_scale) if effective else sigma
 
     def certified_sigma(self, *, effective: bool = True) -> float:
         """Bounds σ from above, of the effective weight or of the raw one. Changes nothing."""
         sigma = certified_norm(self.weight, **self.norm_arguments())
-        return sigma * float(self.scale) if effective else sigma
+        return sigma * float(self.scale * self.output_scale) if effective else sigma
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
@@ -251,7 +271,7 @@ class SpectralLinear(SpectralLayer, nn.Linear):
         out_features: As in `torch.nn.Linear`.
         bias: As in `torch.nn.Linear`.
         bound: The value σ is held to; "initial" is the weight's own σ at construction.
-        mode: "normalize" (W · bound / σ) or "shrink" (only where σ exceeds the bound).
+        mode: "normalize" (W · bound / σ), "shrink" (only where σ exceeds the bound) or "track".
         n_power_iterations: Steps of power iteration in each training-mode forward pass.
         grad_through_norm: Whether the gradient flows through σ.
         device: As in `torch.nn.Linear`.
@@ -285,8 +305,10 @@ class SpectralLinear(SpectralLayer, nn.Linear):
         if self._differentiates_norm():
             z = self._through_norm(x.flatten(0, -2)).view(*x.shape[:-1], self.out_features)
         else:
-            z = wide_linear(x, self.weight) * self.scale
-        return z if self.bias is None else z + self.bias
+            z = wide_linear(x, self.weight)
+            if self.mode != "track":
+                z = z * self.scale
+        return self._finish(z if self.bias is None else z + self.bias)
 
     def _through_norm(self, x: Tensor) -> Tensor:
         # Copies: the buffers move in place at the next forward, maybe before this backward.
@@ -306,7 +328,7 @@ class SpectralConv2d(SpectralLayer, nn.Conv2d):
         conv_norm: "operator", the true norm at that input size (the paper's); or "kernel", torch's
             own number, of the kernel as a matrix (out, in · height · width), which is smaller.
         bound: The value σ is held to; "initial" is the weight's own σ at construction.
-        mode: "normalize" (W · bound / σ) or "shrink" (only where σ exceeds the bound).
+        mode: "normalize" (W · bound / σ), "shrink" (only where σ exceeds the bound) or "track".
         n_power_iterations: Steps of power iteration in each training-mode forward pass.
         grad_through_norm: Whether the gradient flows through σ.
         **kwargs: As in `torch.nn.Conv2d`.
@@ -396,9 +418,11 @@ class SpectralConv2d(SpectralLayer, nn.Conv2d):
             if self.training and not self.refined_outside:
                 self.refine()
             # A kernel is far smaller than what it puts out: here the weight is the one to scale.
-            weight = self.weight * self._differentiable_scale()
+            weight = self.weight
+            if self.mode != "track":
+                weight = weight * self._differentiable_scale()
         z: Tensor = self._conv_forward(x, weight, self.bias)
-        return z
+        return self._finish(z)
 
     def _differentiable_scale(self) -> Tensor:
         if not self._differentiates_norm():

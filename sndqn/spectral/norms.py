@@ -176,16 +176,17 @@ def top_singular_vectors(
         rights.append(right)
         alphas.append(alpha)
         betas.append(beta)
-        history.append(float(torch.linalg.matrix_norm(_bidiagonal(alphas, betas), 2)))
         # A remainder of rounding errors has no direction that is orthogonal to the basis.
-        negligible = max(TINY, 8 * torch.finfo(like.dtype).eps * history[-1])
+        negligible = max(TINY, 8 * torch.finfo(like.dtype).eps * max(alphas))
         if not beta > negligible:
             break
         # The value can stand still for a few steps before it climbs on.
-        if step >= 20 and history[-1] - history[-11] <= rtol * history[-1]:
-            break
+        if step % 10 == 9:
+            history.append(float(torch.linalg.matrix_norm(_bidiagonal(alphas, betas), 2)))
+            if step > 20 and history[-1] - history[-2] <= rtol * history[-1]:
+                break
 
-    if not lefts or not math.isfinite(history[-1]):
+    if not lefts or not math.isfinite(sum(alphas) + sum(betas)):
         nothing = like.new_tensor(math.nan if lefts or math.isnan(alpha) else 0.0)
         u = torch.full_like(start, 1 / math.sqrt(n_out))[:1].expand(n_out)
         return u.reshape(linear_map.out_shape), start.view(linear_map.in_shape), nothing

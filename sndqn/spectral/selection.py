@@ -1,8 +1,11 @@
-"""Which layers to normalise: "-2", "-2,-3", "all", "none", "convs", dotted names.
+"""Which layers to normalise: "-2", "-2,-3", "all", "none", "convs", names and words of them.
 
 Weight layers, Linear and Conv2d, are counted over the whole network in forward order: -1 is the
 output, -2 the layer before it, as in the SN-DQN paper. Layers that run side by side, like the
 streams of a dueling head, share their index.
+
+A word that stands between the dots of names means all layers that bear it: "residual" the
+convolutions in the residual blocks of `sndqn.networks.torsos.ImpalaCNN`, wherever they are.
 """
 
 from collections.abc import Sequence
@@ -110,7 +113,8 @@ def select_layers(network: nn.Module, selection: Selection) -> list[WeightLayer]
     Args:
         network: Any module.
         selection: "all", "none", "convs", an index such as -2, a dotted layer name, the dotted
-            name of a part of the network (all its layers), or several: "-2,-3", [-2, "q_net.0"].
+            name of a part of the network (all its layers), one word between the dots of names
+            (all layers whose names have it), or several: "-2,-3", [-2, "q_net.0", "residual"].
 
     Raises:
         SelectionError: A part means no layer; the message lists those there are.
@@ -125,7 +129,8 @@ def select_layers(network: nn.Module, selection: Selection) -> list[WeightLayer]
             there_are = ", ".join(f"{entry.index}: {entry.name}" for entry in layers)
             raise SelectionError(
                 f"sn_layers: no layer {str(part)!r} in this network. Its layers: {there_are}.\n"
-                'Type indices, names, "all", "none" or "convs", as in --sn-layers -2,-3'
+                'Type indices, names, words between their dots, "all", "none" or "convs", '
+                "as in --sn-layers -2,-3"
             )
         chosen.update(found)
     return [entry for entry in layers if entry.name in chosen]
@@ -138,4 +143,4 @@ def _means(part: int | str, entry: WeightLayer, layers: list[WeightLayer]) -> bo
         return True
     if part == "convs":
         return isinstance(entry.layer, nn.Conv2d)
-    return entry.name == part or entry.name.startswith(part + ".")
+    return f"{entry.name}.".startswith(f"{part}.") or part in entry.name.split(".")

@@ -97,6 +97,19 @@ def test_n_power_iterations_are_made_in_each_forward(kind: str) -> None:
     torch.testing.assert_close(one.running_v, three.running_v)
 
 
+def test_a_tracked_layer_is_the_plain_one_and_follows_its_norm(kind: str) -> None:
+    layer, x = make(kind, mode="track", bound=0.1)
+    assert torch.equal(layer(x), plain_output(layer, x, layer.weight))
+    assert float(layer.scale) == float(layer.output_scale) == 1
+    with torch.no_grad():
+        layer.weight.copy_(torch.randn_like(layer.weight))
+    for _ in range(100):
+        layer(x)
+    exact = layer.exact_sigma(effective=False)
+    assert layer.exact_sigma() == exact
+    assert float(layer.running_sigma) == pytest.approx(exact, rel=1e-3)
+
+
 @pytest.mark.parametrize("mode", ["normalize", "shrink"])
 @pytest.mark.parametrize("bound", [0.3, 1.0, 50.0])
 def test_gradient_is_that_of_dividing_by_the_exact_norm(kind: str, mode: Any, bound: float) -> None:
@@ -279,7 +292,7 @@ def test_normalize_layers_works_on_any_module_and_finds_input_sizes() -> None:
         ({"bound": 0.0}, "expected a positive number"),
         ({"bound": -1.0}, "expected a positive number"),
         ({"bound": float("nan")}, "expected a positive number"),
-        ({"mode": "clip"}, 'expected "normalize" or "shrink"'),
+        ({"mode": "clip"}, 'expected "normalize", "shrink" or "track"'),
         ({"n_power_iterations": 0}, "expected 1 or more"),
     ],
 )

@@ -11,6 +11,7 @@ from torch import nn
 
 from sndqn.errors import SelectionError
 from sndqn.networks import DuelingHead, NatureCNN, make_q_network
+from sndqn.networks.torsos import ImpalaCNN
 from sndqn.spectral import format_selection, select_layers, weight_layers
 from sndqn.spectral.selection import parse_selection
 
@@ -98,6 +99,38 @@ def test_selections_mean_their_layers_in_forward_order(
 def test_a_prefix_ends_at_a_dot() -> None:
     network = nn.ModuleDict({"part": nn.Linear(2, 2), "part_two": nn.Linear(2, 2)})
     assert names(network, "part") == ["part"]
+
+
+@pytest.fixture(scope="module")
+def residual() -> nn.Module:
+    return nn.ModuleDict({"torso": ImpalaCNN((2, 10, 10), features_dim=8), "head": nn.Linear(8, 3)})
+
+
+def test_a_word_between_dots_means_every_layer_that_bears_it(residual: nn.Module) -> None:
+    chosen = names(residual, "residual")
+    assert len(chosen) == 12
+    assert chosen == [entry.name for entry in weight_layers(residual) if "resid" in entry.name]
+    assert names(residual, "entry") == [f"torso.stages.{i}.entry" for i in range(3)]
+    assert names(residual, ["linear", "head"]) == ["torso.linear.0", "head"]
+
+
+def test_words_go_together_with_other_parts(residual: nn.Module) -> None:
+    assert len(names(residual, "residual,-1")) == 13
+    assert names(residual, "residual,entry") == names(residual, "convs")
+
+
+@pytest.mark.parametrize("selection", ["resid", "residual.0", "esidual", "residual.", "stages.0"])
+def test_a_word_is_one_whole_component(residual: nn.Module, selection: str) -> None:
+    with pytest.raises(SelectionError, match="words between their dots"):
+        select_layers(residual, selection)
+
+
+def test_a_word_means_a_part_of_that_name_and_components_elsewhere() -> None:
+    def layer() -> nn.Module:
+        return nn.Linear(2, 2)
+
+    network = nn.ModuleDict({"a": nn.ModuleDict({"b": layer()}), "b": layer(), "c": layer()})
+    assert names(network, "b") == ["a.b", "b"]
 
 
 def test_names_are_those_of_the_whole_q_network() -> None:
