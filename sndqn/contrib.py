@@ -10,6 +10,7 @@ from stable_baselines3.common.torch_layers import NatureCNN as SB3NatureCNN
 from stable_baselines3.common.type_aliases import Schedule
 from torch import nn
 
+from sndqn.errors import ConfigError
 from sndqn.networks.factory import apply_settings
 from sndqn.policies import SpectralPolicyMixin
 
@@ -26,6 +27,11 @@ class SNQRDQNPolicy(SpectralPolicyMixin, QRDQNPolicy):
     def make_quantile_net(self) -> QuantileNetwork:
         """Makes the online or the target network and normalises it."""
         network = super().make_quantile_net().cpu()
+        if self.spectral_settings.scheduler == "div_out":
+            raise ConfigError(
+                "sn_scheduler div_out: sb3-contrib's network does not divide its outputs: use "
+                "sndqn.QRDQN"
+            )
         apply_settings(network, self.observation_space, self.spectral_settings)
         return network.to(self.device)
 

@@ -4,9 +4,10 @@
 Stable-Baselines3's own: saving, loading, parameters, optimisers, features extractors.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor
@@ -16,15 +17,19 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from stable_baselines3.dqn.policies import QNetwork as SB3QNetwork
 from torch import nn
 
-from sndqn.errors import UnsupportedSpaceError
+from sndqn.errors import ConfigError, UnsupportedSpaceError
 from sndqn.networks import NetworkSpec, QNetwork, SpectralSettings, make_q_network
-from sndqn.networks.factory import ACTIVATIONS, make_torso
+from sndqn.networks.factory import ACTIVATIONS, ActionValues, make_torso
 from sndqn.networks.heads import HeadName
+from sndqn.networks.initializers import InitializerName
+from sndqn.networks.noisy import noisy_layers, remove_noise, reset_noise, without_noise
 from sndqn.optimizers import Adam
 from sndqn.spectral import SpectralLayer
-from sndqn.spectral.functional import Mode
-from sndqn.spectral.layers import Bound, ConvNorm
-from sndqn.spectral.selection import Selection
+
+
+def mlp(observation_space: spaces.Space[Any], **kwargs: Any) -> nn.Module:
+    """Makes a hidden layer of `features_dim` units as a features extractor."""
+    return make_torso(observation_space, "mlp", **kwargs)
 
 
 def nature_cnn(observation_space: spaces.Box, **kwargs: Any) -> nn.Module:
@@ -37,38 +42,45 @@ def minatar_cnn(observation_space: spaces.Box, **kwargs: Any) -> nn.Module:
     return make_torso(observation_space, "minatar_cnn", **kwargs)
 
 
-_CNN_EXTRACTORS: tuple[Callable[..., nn.Module], ...] = (SB3NatureCNN, nature_cnn, minatar_cnn)
+def impala_cnn(observation_space: spaces.Box, **kwargs: Any) -> nn.Module:
+    """Makes the IMPALA ResNet as a features extractor: `features_extractor_class=impala_cnn`."""
+    return make_torso(observation_space, "impala_cnn", **kwargs)
+
+
+_CNN_EXTRACTORS: tuple[Callable[..., nn.Module], ...] = (
+    SB3NatureCNN,
+    nature_cnn,
+    minatar_cnn,
+    impala_cnn,
+)
+
+
+# Units of the torsos' own dense layers.
+_DENSE: dict[Any, int] = {nature_cnn: 512, minatar_cnn: 128, impala_cnn: 256}
 
 
 class SpectralPolicyMixin:
     """The spectral arguments of a policy, kept where Stable-Baselines3 saves and restores them.
 
     Args:
+        *args: As Stable-Baselines3's policy.
         sn_layers: Which weight layers are normalised: "-2" (default), "-2,-3", "all", "none",
             "convs", layer names, or a list.
         sn_bound: The value σ is held to, 1 by default, or "initial".
-        sn_mode: "normalize" or "shrink".
+        sn_mode: "normalize", "shrink" or "track".
         sn_conv_norm: "operator" or "kernel".
         sn_power_iterations: Steps of power iteration after each optimiser step.
         sn_grad_through_norm: Whether the gradient flows through σ.
+        sn_scheduler: What tracked norms steer, "none" by default: see `sndqn.spectral.schedulers`.
+        sn_scheduler_form: "product" or "layer".
+        sn_scheduler_one_sided: Whether norms below the bound count as at the bound.
+        **kwargs: As Stable-Baselines3's policy.
     """
 
     default_extractor: ClassVar[Callable[..., nn.Module]]
 
-    def __init__(
-        self,
-        *args: Any,
-        sn_layers: Selection = "-2",
-        sn_bound: Bound = 1.0,
-        sn_mode: Mode = "normalize",
-        sn_conv_norm: ConvNorm = "operator",
-        sn_power_iterations: int = 1,
-        sn_grad_through_norm: bool = True,
-        **kwargs: Any,
-    ) -> None:
-        self.spectral_settings = SpectralSettings(
-            sn_layers, sn_bound, sn_mode, sn_conv_norm, sn_power_iterations, sn_grad_through_norm
-        )
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.spectral_settings = SpectralSettings.from_arguments(kwargs)
         # Stable-Baselines3 gives these three by position or, on loading, by name.
         names = ("observation_space", "action_space", "lr_schedule", "net_arch", "activation_fn")
         kwargs.update(zip(names, args, strict=False))
@@ -89,9 +101,26 @@ class SpectralPolicyMixin:
         self._normalised = [m for m in online.modules() if isinstance(m, SpectralLayer)]
         for layer in self._normalised:
             layer.refined_outside = True
-        self.optimizer.register_step_post_hook(self.after_optimizer_step)  # type: ignore[attr-defined]
+        self.optimizer: Any
+        self._steering: Any = None
+        scheduler = getattr(online, "scheduler", None)
+        if scheduler is not None and scheduler.name != "div_out":
+            if not isinstance(self.optimizer, Adam):
+                found = type(self.optimizer)
+                raise ConfigError(
+                    f"sn_scheduler {scheduler.name}: is defined on Adam's step, found "
+                    f"{found.__module__}.{found.__name__}: use sndqn.optimizers.Adam as "
+                    "optimizer_class"
+                )
+            self._steering = scheduler
+        self._tie_optimizer()
         self._target = [m for m in target.modules() if isinstance(m, SpectralLayer)]
         self.set_live_target(True)
+
+    def _tie_optimizer(self) -> None:
+        self.optimizer.register_step_post_hook(self.after_optimizer_step)
+        if self._steering is not None:
+            self.optimizer.scheduler = self._steering
 
     def set_live_target(self, live: bool) -> None:
         """Says whether the target network computes σ at each use, or is given it at each sync.
@@ -105,8 +134,7 @@ class SpectralPolicyMixin:
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[misc]
         self.compiled_refine = None  # it knows the original's tensors
-        # A copied optimiser comes without its hooks.
-        self.optimizer.register_step_post_hook(self.after_optimizer_step)  # type: ignore[attr-defined]
+        self._tie_optimizer()  # a copied one comes without its hooks and its scheduler
 
     def after_optimizer_step(self, *_: object) -> None:
         """Brings σ up to the new weights; the optimiser calls it."""
@@ -121,7 +149,11 @@ class SpectralPolicyMixin:
 
     def _check_space(self, space: spaces.Space[Any], extractor: Callable[..., nn.Module]) -> None:
         name = type(self).__name__
-        if isinstance(space, spaces.Dict) and extractor in (FlattenExtractor, *_CNN_EXTRACTORS):
+        if isinstance(space, spaces.Dict) and extractor in (
+            FlattenExtractor,
+            mlp,
+            *_CNN_EXTRACTORS,
+        ):
             raise UnsupportedSpaceError(
                 f"{name}: expected a Box or Discrete observation space, found a Dict: "
                 "use SNMultiInputPolicy"
@@ -137,7 +169,7 @@ class SpectralPolicyMixin:
         return {**data, **self.spectral_settings.as_arguments()}
 
 
-class SNQNetwork(SB3QNetwork):
+class SNQNetwork(ActionValues, SB3QNetwork):
     """The factory's network behind the interface of Stable-Baselines3's."""
 
     def __init__(self, network: QNetwork, **arguments: Any) -> None:
@@ -151,7 +183,8 @@ class SNQNetwork(SB3QNetwork):
         self.net_arch = arguments["net_arch"]
         self.activation_fn = arguments["activation_fn"]
         self.features_dim = arguments["features_dim"]
-        self.q_net = network.q_net  # type: ignore[assignment]
+        self.q_net = network.q_net
+        self.scheduler = network.scheduler
 
 
 class SNDQNPolicy(SpectralPolicyMixin, DQNPolicy):
@@ -159,19 +192,90 @@ class SNDQNPolicy(SpectralPolicyMixin, DQNPolicy):
 
     Args:
         *args: As Stable-Baselines3's `DQNPolicy`.
-        head: "linear" or "dueling".
+        dueling: Whether value and advantages have streams of their own.
+        noisy: Whether the head's layers are noisy. Only sndqn's algorithms draw the noise.
+        head: "linear" (default), "categorical", "quantile" or "implicit_quantile"; the
+            distributional algorithms set it.
+        head_kwargs: Further arguments of the head; these algorithms set them too.
+        initializer: Initial weights, "torch" by default; see `sndqn.networks.initializers`.
         **kwargs: As Stable-Baselines3's `DQNPolicy`, and the arguments of `SpectralPolicyMixin`.
     """
 
     default_extractor: ClassVar[Callable[..., nn.Module]] = FlattenExtractor
 
-    def __init__(self, *args: Any, head: HeadName = "linear", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        dueling: bool = False,
+        noisy: bool = False,
+        head: HeadName = "linear",
+        head_kwargs: Mapping[str, Any] | None = None,
+        initializer: InitializerName = "torch",
+        **kwargs: Any,
+    ) -> None:
+        self.dueling = dueling
+        self.noisy = noisy
         self.head: HeadName = head
+        self.head_kwargs = dict(head_kwargs or {})
+        self.initializer: InitializerName = initializer
+        if head == "implicit_quantile":
+            self._leave_hidden_layer_to_head(kwargs)
         super().__init__(*args, **kwargs)
+
+    def _leave_hidden_layer_to_head(self, kwargs: dict[str, Any]) -> None:
+        """Moves a CNN's dense layer behind the embedding of fractions, unless sizes are given.
+
+        So it is in IQN's paper; the layers and their indices are then those of the other networks.
+        """
+        extractor = kwargs.get("features_extractor_class", type(self).default_extractor)
+        given = kwargs.get("features_extractor_kwargs") or {}
+        if extractor in _DENSE and kwargs.get("net_arch") is None and "features_dim" not in given:
+            kwargs["features_extractor_kwargs"] = {**given, "features_dim": 0}
+            kwargs["net_arch"] = [_DENSE[extractor]]
 
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
         self._keep_sigma_current(self.q_net, self.q_net_target)
+
+    def share_torso(self, torso: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Puts another policy's torso, and an optimiser that knows both, in the place of its own.
+
+        Args:
+            torso: Of the online network; the target network copies it.
+            optimizer: Of the torso's parameters and this head's.
+
+        Raises:
+            ConfigError: A spectral scheduler, which would have to be shared as well.
+        """
+        if self.spectral_settings.scheduler != "none":
+            raise ConfigError(
+                "a shared torso: spectral schedulers steer one network's training, found "
+                f"{self.spectral_settings.scheduler}: leave sn_scheduler out"
+            )
+        self.q_net.features_extractor = torso  # type: ignore[assignment]
+        self.q_net_target.load_state_dict(self.q_net.state_dict())
+        self.optimizer = optimizer
+        live = any(layer.live for layer in self._target)
+        self._keep_sigma_current(self.q_net, self.q_net_target)
+        self.set_live_target(live)
+
+    def reset_noise(self) -> None:
+        """Draws new noise for the online network's noisy layers and the target's."""
+        if self.noisy:
+            reset_noise([*noisy_layers(self.q_net), *noisy_layers(self.q_net_target)])
+
+    def remove_noise(self) -> None:
+        """Leaves the mean weights, as whoever does not train expects them."""
+        if self.noisy:
+            remove_noise(self.q_net)
+            remove_noise(self.q_net_target)
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Chooses actions by the mean weights; arguments as Stable-Baselines3's."""
+        if not self.noisy:
+            return super().predict(*args, **kwargs)
+        with without_noise(self.q_net):
+            return super().predict(*args, **kwargs)
 
     def make_q_net(self) -> SB3QNetwork:
         """Makes the online or the target network; the one hook Stable-Baselines3 needs."""
@@ -181,15 +285,19 @@ class SNDQNPolicy(SpectralPolicyMixin, DQNPolicy):
             self.action_space,
             torso=arguments["features_extractor"],
             head=self.head,
+            head_kwargs={"dueling": self.dueling, "noisy": self.noisy, **self.head_kwargs},
             net_arch=self.net_arch,
             activation_fn=self.activation_fn,
+            initializer=self.initializer,
             normalize_images=self.normalize_images,
             **self.spectral_settings.as_arguments(),
         )
         return SNQNetwork(network, **arguments).to(self.device)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        return {**super()._get_constructor_parameters(), "head": self.head}
+        names = ("dueling", "noisy", "head", "head_kwargs", "initializer")
+        own = {name: getattr(self, name) for name in names}
+        return {**super()._get_constructor_parameters(), **own}
 
 
 class SNMlpPolicy(SNDQNPolicy):
@@ -210,9 +318,10 @@ class SNMultiInputPolicy(SNDQNPolicy):
 
 
 _EXTRACTORS: dict[str, Callable[..., nn.Module]] = {
-    "mlp": FlattenExtractor,
+    "mlp": mlp,
     "nature_cnn": nature_cnn,
     "minatar_cnn": minatar_cnn,
+    "impala_cnn": impala_cnn,
     "combined": CombinedExtractor,
 }
 
@@ -223,6 +332,10 @@ def policy_arguments(spec: NetworkSpec) -> dict[str, Any]:
         "features_extractor_class": _EXTRACTORS[spec.torso],
         "features_extractor_kwargs": dict(spec.torso_kwargs),
         "head": spec.head,
+        "dueling": spec.dueling,
+        "noisy": spec.noisy,
+        "head_kwargs": dict(spec.head_kwargs),
+        "initializer": spec.initializer,
         "net_arch": None if spec.net_arch is None else list(spec.net_arch),
         "activation_fn": ACTIVATIONS[spec.activation],
         **spec.spectral.as_arguments(),

@@ -10,7 +10,8 @@ from test_policies import FAST, LAYERS, excess, held, reach_target_update, same_
 from tiny_envs import make_vec_env
 
 from sndqn import contrib
-from sndqn.errors import UnsupportedSpaceError
+from sndqn.errors import ConfigError, UnsupportedSpaceError
+from sndqn.optimizers import Adam
 from sndqn.policies import register
 
 POLICY = {
@@ -82,3 +83,27 @@ def test_names_are_registered_once_and_work() -> None:
 def test_a_policy_for_other_observations_is_refused_with_the_right_one() -> None:
     with pytest.raises(UnsupportedSpaceError, match="use SNMultiInputPolicy"):
         QRDQN(contrib.SNMlpPolicy, make_vec_env("dict"), **FAST)
+
+
+def test_gradients_divided_by_tracked_norms_work_and_load(tmp_path: Path) -> None:
+    adam = {"optimizer_class": Adam, "optimizer_kwargs": {"eps": 0.01}}
+    settings = {"sn_mode": "track", "sn_bound": 0.3, **adam}
+    scheduled = {**settings, "sn_scheduler": "div_grad"}
+    steered = make(policy_kwargs=scheduled, learning_rate=1e-3).learn(60)
+    plain = make(policy_kwargs=settings, learning_rate=1e-3).learn(60)
+    assert not same_network(steered.policy, plain.policy)
+    steered.save(tmp_path / "model")
+    loaded = QRDQN.load(tmp_path / "model", env=make_vec_env("mlp"), device="cpu")
+    assert same_network(steered.policy, loaded.policy)
+    optimizer: Any = loaded.policy.optimizer
+    assert optimizer.scheduler.layers == held(loaded.quantile_net)
+
+
+def test_the_optimiser_that_sb3_contrib_chooses_cannot_be_steered() -> None:
+    with pytest.raises(ConfigError, match=r"found torch\.\S+\.Adam: use sndqn\.optimizers\.Adam"):
+        make(policy_kwargs={"sn_mode": "track", "sn_scheduler": "div_grad"})
+
+
+def test_dividing_outputs_is_refused_with_what_can() -> None:
+    with pytest.raises(ConfigError, match=r"use sndqn\.QRDQN"):
+        make(policy_kwargs={"sn_mode": "track", "sn_scheduler": "div_out"})

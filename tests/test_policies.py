@@ -6,6 +6,7 @@ that copies something else must fail here.
 
 import copy
 import itertools
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,9 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as torch_spectral_norm
 
 import sndqn
-from sndqn.errors import SelectionError, UnsupportedSpaceError
+from sndqn.errors import ConfigError, SelectionError, UnsupportedSpaceError
+from sndqn.networks.noisy import noisy_layers
+from sndqn.optimizers import RMSprop
 from sndqn.policies import SNCnnPolicy, SNMlpPolicy, SNMultiInputPolicy, register
 from sndqn.spectral import SpectralLayer
 
@@ -200,15 +203,59 @@ def test_a_stock_model_loads_strictly_and_gets_its_sigma(tmp_path: Path) -> None
 
 
 def test_a_saved_policy_loads_alone_with_its_settings(tmp_path: Path) -> None:
-    kwargs = {"sn_layers": "-2", "sn_bound": 0.5, "sn_mode": "shrink", "head": "dueling"}
+    kwargs = {"sn_layers": "-2", "sn_bound": 0.5, "sn_mode": "shrink", "dueling": True}
     model = make(policy_kwargs=kwargs)
     model.learn(40)
     model.policy.save(str(tmp_path / "policy"))
     loaded = SNMlpPolicy.load(str(tmp_path / "policy"), device="cpu")
     assert loaded.spectral_settings == model.policy.spectral_settings
-    assert loaded.head == "dueling"
+    assert loaded.dueling
     assert same_network(model.policy, loaded)
     assert torch.equal(values(model.q_net, model), values(loaded.q_net, model))
+
+
+HEADS: dict[str, dict[str, Any]] = {
+    "linear": {},
+    "categorical": {"n_atoms": 11, "v_min": 0.0, "v_max": 5.0},
+    "quantile": {"n_quantiles": 8},
+    "implicit_quantile": {"n_cosines": 8, "n_acting_quantiles": 8},
+}
+
+
+@pytest.mark.parametrize("dueling", [False, True])
+@pytest.mark.parametrize("head", HEADS)
+def test_a_saved_policy_loads_alone_with_its_head(head: str, dueling: bool, tmp_path: Path) -> None:
+    kwargs = {"head": head, "head_kwargs": HEADS[head], "dueling": dueling, "noisy": True}
+    model = make(policy_kwargs={**kwargs, "sn_layers": "none", "initializer": "xavier_uniform"})
+    model.policy.save(str(tmp_path / "policy"))
+    loaded = SNMlpPolicy.load(str(tmp_path / "policy"), device="cpu")
+    assert (loaded.head, loaded.head_kwargs) == (head, HEADS[head])
+    assert (loaded.dueling, loaded.noisy, loaded.initializer) == (dueling, True, "xavier_uniform")
+    observations = torch.randn(4, 4)
+    assert torch.equal(loaded.q_net.outputs(observations), model.q_net.outputs(observations))
+
+
+def noises(network: nn.Module) -> list[Tensor]:
+    return [n.clone() for m in noisy_layers(network) for n in (m.noise_in, m.noise_out)]
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_predictions_are_by_the_mean_weights_and_the_noise_stays(head: str) -> None:
+    kwargs = {"head": head, "head_kwargs": HEADS[head], "noisy": True, "sn_layers": "none"}
+    model = make(policy_kwargs=kwargs)
+    observations = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
+    by_mean = model.q_net(torch.as_tensor(observations)).argmax(dim=1)
+    model.policy.reset_noise()
+    before, noisy = noises(model.q_net), model.q_net(torch.as_tensor(observations)).argmax(dim=1)
+    predicted, _ = model.predict(observations, deterministic=True)
+    assert np.array_equal(predicted, by_mean.numpy())
+    assert not np.array_equal(predicted, noisy.numpy())
+    assert all(itertools.starmap(torch.equal, zip(before, noises(model.q_net), strict=True)))
+    of_target = noises(model.q_net_target)
+    assert all(bool(n.any()) for n in of_target)
+    assert not any(itertools.starmap(torch.equal, zip(before, of_target, strict=True)))
+    model.policy.remove_noise()
+    assert not any(bool(n.any()) for n in noises(model.policy))
 
 
 def test_a_copied_policy_refreshes_its_own_sigma_and_not_the_originals() -> None:
@@ -320,3 +367,120 @@ def test_discrete_observations_work() -> None:
     model = StockDQN(SNMlpPolicy, env, **FAST)
     model.learn(40)
     assert excess(model.q_net) < 0.1
+
+
+def steered(scheduler: str, form: str = "product", **kwargs: Any) -> dict[str, Any]:
+    """Policy arguments whose schedulers matter: norms far from the bound, a large ε."""
+    settings = {"sn_layers": LAYERS, "sn_bound": 0.3, "sn_mode": "track", "sn_scheduler": scheduler}
+    optimizer = {"optimizer_kwargs": {"eps": 0.01}}
+    return {**settings, "sn_scheduler_form": form, **optimizer, **kwargs}
+
+
+def plain() -> dict[str, Any]:
+    return {"sn_layers": "none", "optimizer_kwargs": {"eps": 0.01}}
+
+
+# Not the output layer after the CNN: a plain layer of 512 inputs adds its bias amid the sum.
+@pytest.mark.parametrize(("kind", "layers"), [("mlp", LAYERS), ("cnn", "-2,-3,-4")])
+@pytest.mark.parametrize("algorithm", ALGORITHM)
+def test_tracking_norms_changes_nothing_of_a_training_to_the_bit(
+    algorithm: str, kind: str, layers: str
+) -> None:
+    kwargs = {**steered("none"), "sn_layers": layers}
+    tracked = make(kind, algorithm, policy_kwargs=kwargs, learning_rate=1e-3).learn(60)
+    untracked = make(kind, algorithm, policy_kwargs=plain(), learning_rate=1e-3).learn(60)
+    assert len(held(tracked.q_net)) == 3
+    for name, value in untracked.policy.named_parameters():
+        assert torch.equal(tracked.policy.get_parameter(name), value), name
+    for layer in held(tracked.q_net):
+        exact = layer.exact_sigma(effective=False)
+        assert float(layer.running_sigma) == pytest.approx(exact, rel=0.02)
+
+
+@pytest.mark.parametrize("form", ["product", "layer"])
+@pytest.mark.parametrize("scheduler", ["div_out", "div_grad", "mul_eps", "div_lr"])
+@pytest.mark.parametrize("algorithm", ALGORITHM)
+def test_a_scheduled_model_trains_loads_to_the_same_and_trains_on_as_it_would_have(
+    algorithm: str, scheduler: str, form: str, tmp_path: Path
+) -> None:
+    model = make(algorithm=algorithm, policy_kwargs=steered(scheduler, form), learning_rate=1e-3)
+    model.learn(60)
+    unsteered = make(algorithm=algorithm, policy_kwargs=plain(), learning_rate=1e-3).learn(60)
+    output, other = (m.q_net.q_net[-1].weight for m in (model, unsteered))
+    assert not torch.equal(output, other)
+    model.save(tmp_path / "model")
+    loaded = ALGORITHM[algorithm].load(tmp_path / "model", env=make_vec_env("mlp"), device="cpu")
+    assert same_network(model.policy, loaded.policy)
+    assert torch.equal(values(model.q_net, model), values(loaded.q_net, loaded))
+    for policy in (model.policy, loaded.policy):
+        for parameter in policy.q_net.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        policy.optimizer.step()
+    assert same_network(model.policy.q_net, loaded.policy.q_net)
+    loaded.learn(40, reset_num_timesteps=False)
+
+
+@pytest.mark.parametrize("form", ["product", "layer"])
+@pytest.mark.parametrize("algorithm", ALGORITHM)
+def test_a_target_divides_its_outputs_by_norms_of_its_own(algorithm: str, form: str) -> None:
+    kwargs = {"learning_rate": 1e-2, "target_update_interval": 10}
+    model = make(algorithm=algorithm, policy_kwargs=steered("div_out", form), **kwargs)
+    model.learn(65)
+    target = model.q_net_target
+    assert target.scheduler.layers == held(target) != held(model.q_net)
+    own, online = float(target.scheduler.product()), float(model.q_net.scheduler.product())
+    exact = [m.exact_sigma(effective=False) / 0.3 for m in held(target)]
+    assert own == pytest.approx(math.prod(exact), rel=0.02)
+    assert own != online
+    reach_target_update(model)
+    assert torch.equal(values(model.q_net, model), values(target, model))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHM)
+def test_gradients_are_divided_after_they_are_clipped(algorithm: str) -> None:
+    kwargs = {"max_grad_norm": 1e-3, "learning_starts": 20}
+    model = make(algorithm=algorithm, policy_kwargs=steered("div_grad"), **kwargs)
+    factor = float(model.q_net.scheduler.product())
+    model.learn(21)
+    states = model.policy.optimizer.state.values()
+    assert {float(state["step"]) for state in states} == {1.0}
+    first = torch.cat([state["exp_avg"].flatten() for state in states])  # (1 - β) g / R
+    assert float(first.norm()) == pytest.approx(0.1 * 1e-3 / factor, rel=1e-3)
+    assert factor > 2
+
+
+def test_a_copied_policy_is_steered_by_its_own_norms() -> None:
+    model = make(policy_kwargs=steered("div_grad"))
+    twin = copy.deepcopy(model.policy)
+    scheduler = twin.optimizer.scheduler
+    assert scheduler is twin.q_net.scheduler
+    assert scheduler.layers == held(twin.q_net)
+    assert model.policy.optimizer.scheduler.layers == held(model.q_net)
+
+
+@pytest.mark.parametrize("scheduler", ["div_grad", "mul_eps", "div_lr"])
+@pytest.mark.parametrize("optimizer", [RMSprop, torch.optim.Adam])
+def test_a_scheduler_of_steps_needs_the_optimiser_it_is_defined_on(
+    scheduler: str, optimizer: Any
+) -> None:
+    with pytest.raises(ConfigError, match=r"found \w+\.\S+\.(Adam|RMSprop): use sndqn"):
+        make(policy_kwargs=steered(scheduler, optimizer_class=optimizer, optimizer_kwargs=None))
+
+
+def test_dividing_outputs_works_with_any_optimiser() -> None:
+    kwargs = steered("div_out", optimizer_class=RMSprop, optimizer_kwargs={"eps": 0.01})
+    model = make(policy_kwargs=kwargs, learning_rate=1e-3).learn(60)
+    assert model.q_net.scheduler.name == "div_out"
+    assert bool(torch.isfinite(values(model.q_net, model)).all())
+
+
+def test_a_scheduler_without_tracking_is_refused() -> None:
+    with pytest.raises(ConfigError, match="Type --sn-mode track"):
+        make(policy_kwargs={"sn_scheduler": "div_grad"})
+    with pytest.raises(ConfigError, match="expected layers to track, found none"):
+        make(policy_kwargs={**steered("div_grad"), "sn_layers": "none"})
+
+
+def test_a_noisy_head_under_normalisation_is_refused_with_what_would_do() -> None:
+    with pytest.raises(SelectionError, match=r"is a noisy layer.*Select other layers"):
+        make(policy_kwargs={"noisy": True})

@@ -1,18 +1,31 @@
 """Q-networks: torsos, heads and the factory that joins them and applies SN."""
 
 from sndqn.networks.factory import NetworkSpec, QNetwork, SpectralSettings, make_q_network
-from sndqn.networks.heads import DuelingHead, linear_head, make_head
-from sndqn.networks.torsos import MLP, MinAtarCNN, NatureCNN
+from sndqn.networks.heads import (
+    CategoricalHead,
+    DuelingHead,
+    ImplicitQuantileHead,
+    LinearHead,
+    QuantileHead,
+    make_head,
+)
+from sndqn.networks.noisy import NoisyLinear
+from sndqn.networks.torsos import MLP, ImpalaCNN, MinAtarCNN, NatureCNN
 
 __all__ = [
     "MLP",
+    "CategoricalHead",
     "DuelingHead",
+    "ImpalaCNN",
+    "ImplicitQuantileHead",
+    "LinearHead",
     "MinAtarCNN",
     "NatureCNN",
     "NetworkSpec",
+    "NoisyLinear",
     "QNetwork",
+    "QuantileHead",
     "SpectralSettings",
-    "linear_head",
     "make_head",
     "make_q_network",
 ]

@@ -1,17 +1,19 @@
 """Torsos: from an observation, as a float tensor, to a vector of features.
 
 Each has `features_dim`, the length of that vector. Layers are registered in forward order, which
-is what layer selection counts by.
+is what layer selection counts by. A CNN made with `features_dim=0` ends with its flattened
+convolutions, for heads with hidden layers of their own.
 """
 
 import itertools
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from sndqn.errors import UnsupportedSpaceError
+from sndqn.errors import ConfigError, UnsupportedSpaceError
 from sndqn.spectral.layers import WideLinear
 
 
@@ -52,7 +54,10 @@ class NatureCNN(nn.Module):
 
     Args:
         input_shape: (channels, height, width), at least 36 x 36.
-        features_dim: Units of the last layer.
+        features_dim: Units of the last layer; 0 leaves it out.
+
+    Raises:
+        UnsupportedSpaceError: Smaller images.
     """
 
     def __init__(self, input_shape: Sequence[int], features_dim: int = 512) -> None:
@@ -62,7 +67,6 @@ class NatureCNN(nn.Module):
                 f"the Nature CNN needs images of at least 36 x 36, found {tuple(input_shape)}: "
                 "resize them, or choose another torso"
             )
-        self.features_dim = features_dim
         self.cnn = nn.Sequential(
             nn.Conv2d(input_shape[0], 32, kernel_size=8, stride=4),
             nn.ReLU(),
@@ -73,9 +77,9 @@ class NatureCNN(nn.Module):
             nn.Flatten(),
         )
         self.cnn.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.linear = nn.Sequential(
-            WideLinear(flattened_size(self.cnn, input_shape), features_dim), nn.ReLU()
-        )
+        n_flat = flattened_size(self.cnn, input_shape)
+        self.features_dim = features_dim or n_flat
+        self.linear = dense_layer(n_flat, features_dim)
 
     def forward(self, observation: Tensor) -> Tensor:
         """Maps (batch, channels, height, width) to (batch, features_dim)."""
@@ -92,7 +96,7 @@ class MinAtarCNN(nn.Module):
         input_shape: (channels, height, width).
         channels: Output channels of each convolution; one of 16 in Young and Tian
             (arXiv 1903.03176), up to four of 32 in the SN-DQN paper's sweeps.
-        features_dim: Units of the last layer, 128 in both.
+        features_dim: Units of the last layer, 128 in both; 0 leaves it out.
     """
 
     def __init__(
@@ -102,20 +106,104 @@ class MinAtarCNN(nn.Module):
         features_dim: int = 128,
     ) -> None:
         super().__init__()
-        self.features_dim = features_dim
         widths = [input_shape[0], *channels]
         layers: list[nn.Module] = []
         for n_in, n_out in itertools.pairwise(widths):
             layers += [nn.Conv2d(n_in, n_out, kernel_size=3), nn.ReLU()]
         self.cnn = nn.Sequential(*layers, nn.Flatten())
-        self.linear = nn.Sequential(
-            WideLinear(flattened_size(self.cnn, input_shape), features_dim), nn.ReLU()
-        )
+        n_flat = flattened_size(self.cnn, input_shape)
+        self.features_dim = features_dim or n_flat
+        self.linear = dense_layer(n_flat, features_dim)
 
     def forward(self, observation: Tensor) -> Tensor:
         """Maps (batch, channels, height, width) to (batch, features_dim)."""
         features: Tensor = self.linear(self.cnn(observation))
         return features
+
+
+class ImpalaCNN(nn.Module):
+    """The deep residual network of IMPALA: 15 convolutions in three stages, and a dense layer.
+
+    Each stage halves height and width, rounding up, so that images and grids of any size will do.
+    The names of the convolutions in residual blocks have the component `residual`, those of the
+    stages' first ones `entry`.
+
+    Args:
+        input_shape: (channels, height, width).
+        width: Factor on the stages' (16, 32, 32) channels.
+        features_dim: Units of the last layer; 0 leaves it out.
+        pool: Height and width the last stage's output is max-pooled to, whatever they are; None
+            leaves them. Beyond The Rainbow has 6, with width 2.
+
+    Raises:
+        ConfigError: A width or pool below 1.
+
+    Source: Espeholt et al., ICML 2018 (arXiv 1802.01561), figure 3, without its LSTM; the pooling
+    is from Clark et al., Beyond The Rainbow (arXiv 2411.03820).
+    """
+
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        width: int = 1,
+        features_dim: int = 256,
+        pool: int | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value in (("width", width), ("pool", 1 if pool is None else pool)):
+            if value < 1:
+                raise ConfigError(f"{name}: expected 1 or more, found {value}")
+        channels = [input_shape[0], 16 * width, 32 * width, 32 * width]
+        self.stages = nn.Sequential(*itertools.starmap(_stage, itertools.pairwise(channels)))
+        self.stages.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        pooling = [] if pool is None else [nn.AdaptiveMaxPool2d(pool)]
+        self.flatten = nn.Sequential(nn.ReLU(), *pooling, nn.Flatten())
+        n_flat = flattened_size(nn.Sequential(self.stages, self.flatten), input_shape)
+        self.features_dim = features_dim or n_flat
+        self.linear = dense_layer(n_flat, features_dim)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Maps (batch, channels, height, width) to (batch, features_dim)."""
+        # Channels last, as in NatureCNN.
+        images = observation.contiguous(memory_format=torch.channels_last)
+        features: Tensor = self.linear(self.flatten(self.stages(images)))
+        return features
+
+
+class _ResidualBlock(nn.Sequential):
+    """x + conv(relu(conv(relu(x)))), on maps of so many channels."""
+
+    def __init__(self, channels: int) -> None:
+        # Neither ReLU works in place: the first one's input is the skip connection.
+        super().__init__(
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, kernel_size=3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, kernel_size=3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Keeps the shape, (batch, channels, height, width)."""
+        change: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return x + change
+
+
+def _stage(n_in: int, n_out: int) -> nn.Sequential:
+    """Makes a stage of `ImpalaCNN`, which halves height and width."""
+    return nn.Sequential(
+        OrderedDict(
+            entry=nn.Conv2d(n_in, n_out, kernel_size=3, padding=1),
+            pool=nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
+            residual=nn.Sequential(_ResidualBlock(n_out), _ResidualBlock(n_out)),
+        )
+    )
+
+
+def dense_layer(n_flat: int, features_dim: int) -> nn.Module:
+    """Makes the layer after flattened convolutions; the identity for no units."""
+    if features_dim == 0:
+        return nn.Identity()
+    return nn.Sequential(WideLinear(n_flat, features_dim), nn.ReLU())
 
 
 def flattened_size(cnn: nn.Module, input_shape: Sequence[int]) -> int:

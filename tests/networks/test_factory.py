@@ -19,7 +19,15 @@ from stable_baselines3.dqn.policies import QNetwork as SB3QNetwork
 from torch import Tensor, nn
 
 from sndqn.errors import ConfigError, SelectionError, UnsupportedSpaceError
-from sndqn.networks import MLP, MinAtarCNN, NatureCNN, QNetwork, make_q_network
+from sndqn.networks import (
+    MLP,
+    MinAtarCNN,
+    NatureCNN,
+    NetworkSpec,
+    QNetwork,
+    SpectralSettings,
+    make_q_network,
+)
 from sndqn.networks.factory import default_torso, zero_observation
 from sndqn.spectral import SpectralConv2d, SpectralLayer, weight_layers
 
@@ -49,18 +57,18 @@ def batch_of(space: spaces.Space[Any], n: int = 4) -> Any:
     return torch.as_tensor(np.stack(samples))
 
 
-@pytest.mark.parametrize("head", ["linear", "dueling"])
+@pytest.mark.parametrize("dueling", [False, True])
 @pytest.mark.parametrize("name", SPACES)
 def test_every_observation_space_gets_q_values_and_a_normalised_hidden_layer(
-    name: str, head: Any
+    name: str, dueling: bool
 ) -> None:
     space = SPACES[name]
-    network = make_q_network(space, ACTIONS, head=head)
+    network = make_q_network(space, ACTIONS, head_kwargs={"dueling": dueling})
     q_values = network(batch_of(space))
     assert q_values.shape == (4, 3)
     assert bool(torch.isfinite(q_values).all())
     held = [m for m in network.modules() if isinstance(m, SpectralLayer)]
-    streams = 2 if head == "dueling" and name not in ("image", "grid") else 1
+    streams = 2 if dueling and name not in ("image", "grid") else 1
     assert len(held) == streams
     assert all(m.exact_sigma() == pytest.approx(1, rel=1e-4) for m in held)
 
@@ -77,6 +85,69 @@ def test_dict_observations_get_one_extractor_a_key() -> None:
     network = make_q_network(DICT, ACTIONS)
     assert isinstance(network.features_extractor, CombinedExtractor)
     assert default_torso(DICT) == "combined"
+
+
+HEADS: dict[str, dict[str, Any]] = {
+    "linear": {},
+    "categorical": {"n_atoms": 5, "v_min": -1.0, "v_max": 2.0},
+    "quantile": {"n_quantiles": 4},
+    "implicit_quantile": {"n_cosines": 8, "n_acting_quantiles": 4},
+}
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+@pytest.mark.parametrize("dueling", [False, True])
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("name", ["vector", "grid", "dict"])
+def test_every_head_is_at_home_on_every_torso(
+    name: str, head: Any, dueling: bool, noisy: bool
+) -> None:
+    space, kwargs = SPACES[name], {**HEADS[head], "dueling": dueling, "noisy": noisy}
+    layers = "none" if noisy else "-2"
+    network = make_q_network(space, ACTIONS, head=head, head_kwargs=kwargs, sn_layers=layers)
+    observations = batch_of(space)
+    outputs = network.outputs(observations)
+    sizes = {"categorical": (5,), "quantile": (4,), "implicit_quantile": (4,)}
+    assert outputs.shape == (4, 3, *sizes.get(head, ()))
+    network.eval()
+    expected = network.q_net.q_values(network.outputs(observations))
+    assert torch.equal(network(observations), expected)
+
+
+def test_fractions_reach_an_implicit_quantile_head() -> None:
+    network = make_q_network(VECTOR, ACTIONS, head="implicit_quantile", sn_layers="none")
+    observations, fractions = batch_of(VECTOR), torch.rand(4, 7)
+    found = network.outputs(observations, fractions)
+    features = network.features_extractor(network.prepare(observations))
+    assert torch.equal(found, network.q_net.outputs(features, fractions))
+    assert not torch.allclose(found, network.outputs(observations, 1 - fractions))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_description_builds_the_network_it_describes(head: Any) -> None:
+    spec = NetworkSpec(
+        torso="minatar_cnn",
+        torso_kwargs={"channels": (4,), "features_dim": 8},
+        head=head,
+        head_kwargs=HEADS[head],
+        dueling=True,
+        net_arch=(6,),
+        activation="tanh",
+        spectral=SpectralSettings(layers="-2", mode="track", scheduler="mul_eps"),
+    )
+    torch.manual_seed(0)
+    built = spec.build(GRID, ACTIONS)
+    torch.manual_seed(0)
+    network = make_q_network(
+        GRID, ACTIONS, torso="minatar_cnn", torso_kwargs={"channels": (4,), "features_dim": 8},
+        head=head, head_kwargs={"dueling": True, **HEADS[head]}, net_arch=(6,),
+        activation_fn=nn.Tanh, sn_mode="track", sn_scheduler="mul_eps",
+    )  # fmt: skip
+    grids = batch_of(GRID)
+    assert torch.equal(built.outputs(grids), network.outputs(grids))
+    assert built.scheduler is not None
+    assert built.scheduler.name == "mul_eps"
+    assert len(built.scheduler.layers) == 2, "a hidden layer in each stream"
 
 
 def test_hidden_layers_stand_between_an_mlp_and_its_output_but_not_after_a_cnn() -> None:
@@ -299,13 +370,17 @@ class TestRefusals:
 
     def test_an_unknown_torso(self) -> None:
         with pytest.raises(
-            ConfigError, match="expected one of mlp, nature_cnn, minatar_cnn, combined"
+            ConfigError, match="expected one of mlp, nature_cnn, minatar_cnn, impala_cnn, combined"
         ):
             make_q_network(VECTOR, ACTIONS, torso="resnet")  # type: ignore[arg-type]
 
     def test_an_unknown_head(self) -> None:
-        with pytest.raises(ConfigError, match=r"linear.*dueling.*found 'duelling'"):
-            make_q_network(VECTOR, ACTIONS, head="duelling")  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match=r"linear.*quantile.*found 'dueling'"):
+            make_q_network(VECTOR, ACTIONS, head="dueling")  # type: ignore[arg-type]
+
+    def test_an_unknown_argument(self) -> None:
+        with pytest.raises(TypeError, match="make_q_network has no argument 'dueling'"):
+            make_q_network(VECTOR, ACTIONS, dueling=True)
 
     @pytest.mark.parametrize("size", [(1, 20, 20), (1, 36, 35)])
     def test_an_image_too_small_for_the_nature_cnn(self, size: tuple[int, ...]) -> None:
@@ -320,7 +395,7 @@ class TestRefusals:
         ("setting", "message"),
         [
             ({"sn_bound": -1.0}, "bound: expected a positive number"),
-            ({"sn_mode": "clip"}, 'mode: expected "normalize" or "shrink"'),
+            ({"sn_mode": "clip"}, 'mode: expected "normalize", "shrink" or "track"'),
             ({"sn_power_iterations": 0}, "n_power_iterations: expected 1 or more"),
         ],
     )
