@@ -1,6 +1,10 @@
 """The algorithms: code that learns."""
 
-from sndqn.algorithms.base import ValueBasedAlgorithm
+from sndqn.algorithms.base import Losses, ValueBasedAlgorithm
+from sndqn.algorithms.c51 import C51
 from sndqn.algorithms.dqn import DQN
+from sndqn.algorithms.iqn import IQN
+from sndqn.algorithms.multi_task import MultiTask
+from sndqn.algorithms.qr_dqn import QRDQN
 
-__all__ = ["DQN", "ValueBasedAlgorithm"]
+__all__ = ["C51", "DQN", "IQN", "QRDQN", "Losses", "MultiTask", "ValueBasedAlgorithm"]

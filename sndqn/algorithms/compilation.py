@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
+
+from sndqn.replay import Batch
 
 Compiled = Callable[..., list[Tensor]]
 
@@ -96,7 +97,7 @@ def _layout(tensor: Tensor) -> tuple[Any, ...]:
 
 
 class CompiledUpdate:
-    """What an algorithm computes at every step, compiled: gradients, σ and greedy actions.
+    """What an algorithm computes at every step, compiled: updates, σ and greedy actions.
 
     Args:
         algorithm: Whose; its methods are traced as they are.
@@ -104,17 +105,17 @@ class CompiledUpdate:
         observations: Observations to act on, as every later ones will be.
     """
 
-    def __init__(self, algorithm: Any, batch: ReplayBufferSamples, observations: Tensor) -> None:
+    def __init__(self, algorithm: Any, batch: Batch, observations: Tensor) -> None:
         policy = algorithm.policy
         buffers = list(policy.buffers())
         self._fields = [name for name, value in batch._asdict().items() if value is not None]
         self._n_gradients = 0
         self._log_names: list[str] = []
 
-        def gradients(*tensors: Tensor) -> list[Tensor]:
-            values, logs = algorithm.gradients(self._batch(tensors))
-            self._n_gradients, self._log_names = len(values), list(logs)
-            return [*values, *logs.values()]
+        def update(*tensors: Tensor) -> list[Tensor]:
+            gradients, priorities, logs = algorithm.update(self._batch(tensors))
+            self._n_gradients, self._log_names = len(gradients), list(logs)
+            return [*gradients, priorities, *logs.values()]
 
         def greedy_actions(observations: Tensor) -> list[Tensor]:
             return [policy._predict(observations, deterministic=True)]
@@ -126,20 +127,21 @@ class CompiledUpdate:
         inputs = self._inputs(batch)
         self._layouts = [_layout(t) for t in inputs]
         self._observation_layout = _layout(observations)
-        self._gradients = compile_function(gradients, *inputs, changed=buffers)
+        self._update = compile_function(update, *inputs, changed=buffers)
         with torch.no_grad():
             self._greedy_actions = compile_function(greedy_actions, observations)
             self.refine = compile_function(refine, changed=buffers) if buffers else None
 
-    def accepts(self, batch: ReplayBufferSamples) -> bool:
+    def accepts(self, batch: Batch) -> bool:
         """Says whether a batch lies in memory as the one that was compiled for."""
         return [_layout(t) for t in self._inputs(batch)] == self._layouts
 
-    def gradients(self, batch: ReplayBufferSamples) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Computes what the algorithm's `gradients` does."""
-        outputs = self._gradients(*self._inputs(batch))
+    def update(self, batch: Batch) -> tuple[list[Tensor], Tensor, dict[str, Tensor]]:
+        """Computes what the algorithm's `update` does."""
+        outputs = self._update(*self._inputs(batch))
         n = self._n_gradients
-        return outputs[:n], dict(zip(self._log_names, outputs[n:], strict=True))
+        logs = dict(zip(self._log_names, outputs[n + 1 :], strict=True))
+        return outputs[:n], outputs[n], logs
 
     def greedy_actions(self, observations: Tensor) -> Tensor | None:
         """Computes what the policy's `_predict` does; None for layouts it was not compiled for."""
@@ -147,8 +149,8 @@ class CompiledUpdate:
             return None
         return self._greedy_actions(observations)[0]
 
-    def _inputs(self, batch: ReplayBufferSamples) -> list[Tensor]:
+    def _inputs(self, batch: Batch) -> list[Tensor]:
         return [getattr(batch, name) for name in self._fields]
 
-    def _batch(self, tensors: Sequence[Tensor]) -> ReplayBufferSamples:
-        return ReplayBufferSamples(**dict(zip(self._fields, tensors, strict=True)))
+    def _batch(self, tensors: Sequence[Tensor]) -> Batch:
+        return Batch(**dict(zip(self._fields, tensors, strict=True)))

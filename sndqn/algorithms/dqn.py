@@ -1,50 +1,49 @@
-"""DQN and double DQN."""
+"""DQN: one Q-value per action."""
 
 from typing import Any
 
 import torch
-from stable_baselines3.common.type_aliases import ReplayBufferSamples
-from torch import Tensor
 
 from sndqn import targets
-from sndqn.algorithms.base import ValueBasedAlgorithm, evaluating
+from sndqn.algorithms.base import Losses, ValueBasedAlgorithm
+from sndqn.algorithms.target_network import evaluating
 from sndqn.losses import LOSSES, LossName
+from sndqn.replay import Batch
 
 
 class DQN(ValueBasedAlgorithm):
-    """Deep Q-learning: Stable-Baselines3's DQN, and its double variant, on networks under SN.
+    """Deep Q-learning: Stable-Baselines3's DQN on networks under SN, with the flags of the family.
 
     Args:
-        *args: As Stable-Baselines3's `DQN`; policies also "SNMlpPolicy", "SNCnnPolicy",
-            "SNMultiInputPolicy" by name.
-        double: Whether the online network chooses the action that the target network values.
+        *args: As `ValueBasedAlgorithm`.
         loss: "huber" or "mse".
-        **kwargs: As Stable-Baselines3's `DQN`; `max_grad_norm` may be None.
+        **kwargs: As `ValueBasedAlgorithm`.
 
-    Source: Mnih et al., Nature 2015; van Hasselt et al., AAAI 2016 (arXiv 1509.06461).
+    Source: Mnih et al., Nature 2015.
     """
 
-    def __init__(
-        self, *args: Any, double: bool = False, loss: LossName = "huber", **kwargs: Any
-    ) -> None:
-        self.double = double
+    def __init__(self, *args: Any, loss: LossName = "huber", **kwargs: Any) -> None:
         self.loss: LossName = loss
         super().__init__(*args, **kwargs)
 
-    def compute_loss(self, batch: ReplayBufferSamples) -> tuple[Tensor, dict[str, Tensor]]:
-        """Gives the mean loss of Q(s, a) against its target."""
-        reward, done = batch.rewards.flatten(), batch.dones.flatten()
-        gamma = self.gamma if batch.discounts is None else batch.discounts.flatten()
-        discount = (1 - done) * gamma
+    def compute_losses(self, batch: Batch) -> Losses:
+        """Gives the losses of Q(s, a) against its targets; priorities are |TD error|."""
+        reward, discount = self.rewards_and_discounts(batch)
+        action = batch.actions.long().squeeze(1)
         with torch.no_grad():
-            next_q_target = self.q_net_target(batch.next_observations)
-            if self.double:
+            next_q = self.q_net_target(batch.next_observations)
+            if self.munchausen:
+                q = self.q_net_target(batch.observations)
+                settings = self.munchausen_settings
+                target = targets.munchausen(reward, discount, action, q, next_q, next_q, **settings)
+            elif self.double:
                 with evaluating(self.q_net):
                     next_q_online = self.q_net(batch.next_observations)
-                target = targets.double_q_learning(reward, discount, next_q_target, next_q_online)
+                target = targets.double_q_learning(reward, discount, next_q, next_q_online)
             else:
-                target = targets.q_learning(reward, discount, next_q_target)
+                target = targets.q_learning(reward, discount, next_q)
         q_values = self.q_net(batch.observations)
-        prediction = q_values.gather(1, batch.actions.long()).squeeze(1)
-        loss = LOSSES[self.loss](prediction, target).mean()
-        return loss, {"q_mean": prediction.detach().mean(), "q_max": q_values.detach().max()}
+        prediction = q_values.gather(1, action[:, None]).squeeze(1)
+        values = LOSSES[self.loss](prediction, target)
+        logs = {"q_mean": prediction.mean(), "q_max": q_values.max()}
+        return Losses(values, (target - prediction).detach().abs(), logs)

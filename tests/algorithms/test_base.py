@@ -1,6 +1,9 @@
 """The shared loop: exploration, target synchronisation, agreement with the stock update."""
 
+import ast
 import copy
+import inspect
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -12,7 +15,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
 
 import sndqn
-from sndqn.algorithms.base import evaluating, sync_target
+from sndqn import algorithms
+from sndqn.algorithms.target_network import evaluating, sync_target
 from sndqn.spectral import SpectralLayer, spectral_norm
 
 FAST: dict[str, Any] = {"seed": 0, "device": "cpu", "buffer_size": 500, "learning_starts": 30}
@@ -145,3 +149,18 @@ def test_soft_updates_copy_batch_statistics_and_average_weights() -> None:
     sync_target(online, target, 0.25)
     assert torch.equal(target[1].running_mean, online[1].running_mean)
     torch.testing.assert_close(target[0].weight, before + 0.25)
+
+
+def test_an_algorithm_is_a_short_file_and_the_loop_is_written_once() -> None:
+    package = Path(algorithms.__file__).parent
+    for cls in (algorithms.DQN, algorithms.C51, algorithms.QRDQN, algorithms.IQN):
+        assert len(Path(inspect.getfile(cls)).read_text().splitlines()) <= 110
+    defined = {
+        (node.name, path.name)
+        for path in package.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name in ("learn", "collect_and_learn")
+    }
+    # Several tasks take turns, each by its own loop.
+    turns = ("learn", "multi_task.py")
+    assert defined == {("learn", "loop.py"), ("collect_and_learn", "loop.py"), turns}

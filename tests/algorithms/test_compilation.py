@@ -9,14 +9,19 @@ import pytest
 import torch
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor
+from variants import VARIANTS, Variant, cartpoles, held, state
+from variants import make as small
 
 import sndqn
-from sndqn.algorithms.base import split, sync_target
+from sndqn.algorithms.base import Losses
+from sndqn.algorithms.batches import split
 from sndqn.algorithms.compilation import CompiledUpdate, compile_function, compiler_available
+from sndqn.algorithms.target_network import sync_target
 from sndqn.envs import make_vec_env, resolve_env
 from sndqn.policies import SNDQNPolicy, minatar_cnn
 from sndqn.spectral import SpectralLayer
 
+REPRESENTATIVE = [("C51", "rainbow"), ("IQN", "munchausen-prioritized")]
 needs_compiler = pytest.mark.skipif(not compiler_available(), reason="no C++ compiler")
 
 
@@ -43,38 +48,62 @@ def train(model: sndqn.DQN, n_updates: int, *, compiled: bool) -> list[Tensor]:
     return [value.clone() for value in model.q_net.state_dict().values()]
 
 
-VARIANTS: list[tuple[str, dict[str, Any]]] = [
-    ("CartPole-v1", {"double": True, "policy_kwargs": {"head": "dueling"}}),
-    ("CartPole-v1", {"loss": "mse", "n_steps": 3, "max_grad_norm": None}),
-    ("MinAtar/Breakout", {"policy_kwargs": {"sn_layers": "all"}}),
-]
-
-
-@needs_compiler
-@pytest.mark.parametrize(("env_id", "arguments"), VARIANTS)
-def test_each_of_a_thousand_compiled_updates_is_the_eager_one(
-    env_id: str, arguments: dict[str, Any]
-) -> None:
-    """From the same networks and batch, to float32's rounding: 1e-4 of the largest entry."""
-    model = make(env_id, **copy.deepcopy(arguments))
-    start = [p.detach().clone() for p in model.q_net.parameters()]
+def check_updates(model: Any, n_updates: int) -> None:
+    """From the same networks, noise and batch, to float32's rounding: 1e-4 of the largest entry."""
+    start = state(model.q_net)
     train(model, 10, compiled=True)
-    compiled = model._compiled
-    assert compiled is not None
-    for _ in range(1000 if env_id == "CartPole-v1" else 200):
-        batch = split(model.replay_buffer.sample(32), 32)[0]  # type: ignore[union-attr]
-        gradients, logs = compiled.gradients(batch)
-        expected, expected_logs = model.gradients(batch)
-        assert logs.keys() == expected_logs.keys()
-        assert float(logs["loss"]) == pytest.approx(float(expected_logs["loss"]), rel=1e-4)
+    compiled, replay = model._compiled, model.replay_buffer
+    observations = torch.as_tensor(np.array(model._last_obs))
+    for _ in range(n_updates):
+        model.policy.reset_noise()
+        batch = split(model._draw(32), 32)[0]
+        gradients, priorities, logs = compiled.update(batch)
+        expected, expected_priorities, expected_logs = model.update(batch)
+        torch.testing.assert_close(logs, expected_logs, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(priorities, expected_priorities, rtol=1e-4, atol=1e-5)
         largest = max(float(g.abs().max()) for g in expected)
         for fast, eager in zip(gradients, expected, strict=True):
             torch.testing.assert_close(fast, eager, rtol=0, atol=1e-4 * largest)
         model._step_optimizer(gradients)
-        for layer in (m for m in model.q_net.modules() if isinstance(m, SpectralLayer)):
+        if model.prioritized:
+            replay.update_priorities(replay.sampled, priorities)
+        for layer in held(model.q_net):
             assert float(layer.running_sigma) == pytest.approx(float(layer._stretch()), rel=1e-5)
-    now = [p.detach() for p in model.q_net.parameters()]
-    assert max(float((p - q).abs().max()) for p, q in zip(now, start, strict=True)) > 0.01
+        with torch.no_grad():
+            q_values = model.q_net(observations)
+        chosen = q_values.gather(1, compiled.greedy_actions(observations)[:, None])
+        assert bool((chosen[:, 0] > q_values.max(dim=1).values - 1e-4).all())
+    for name, parameter in model.q_net.named_parameters():
+        assert not torch.equal(parameter, start[name]), name
+
+
+def filled(variant: Variant) -> Any:
+    """A model of a variant that has filled its replay and made no update yet."""
+    return small(variant, cartpoles(2), buffer_size=2000, learning_starts=10**6).learn(1000)
+
+
+@needs_compiler
+@pytest.mark.parametrize("variant", REPRESENTATIVE, ids="-".join)
+def test_each_of_fifty_compiled_updates_is_the_eager_one(variant: Variant) -> None:
+    check_updates(filled(variant), 50)
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.parametrize("variant", VARIANTS, ids="-".join)
+def test_each_of_a_thousand_compiled_updates_is_the_eager_one(variant: Variant) -> None:
+    check_updates(filled(variant), 1000)
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_each_of_a_thousand_is_the_eager_one_with_squared_errors_and_no_clipping() -> None:
+    check_updates(make(loss="mse", n_steps=3, max_grad_norm=None), 1000)
+
+
+@needs_compiler
+def test_each_compiled_update_is_the_eager_one_with_normalised_convolutions() -> None:
+    check_updates(make("MinAtar/Breakout", policy_kwargs={"sn_layers": "all"}), 50)
 
 
 @pytest.mark.slow
@@ -176,11 +205,12 @@ def test_where_compiling_fails_training_goes_on_and_says_so(
 ) -> None:
     model = make()
 
-    def untraceable(batch: Any) -> Any:
-        loss, logs = sndqn.DQN.compute_loss(model, batch)
-        return loss * float(loss > 0), logs  # a branch in Python on a tensor's value
+    def untraceable(batch: Any) -> Losses:
+        losses = sndqn.DQN.compute_losses(model, batch)
+        factor = float(losses.values.sum() > 0)  # a branch in Python on a tensor's value
+        return losses._replace(values=losses.values * factor)
 
-    monkeypatch.setattr(model, "compute_loss", untraceable)
+    monkeypatch.setattr(model, "compute_losses", untraceable)
     model._compiles_next = True
     with pytest.warns(UserWarning, match="runs uncompiled"):
         model.train(3, batch_size=32)

@@ -6,10 +6,10 @@ from typing import Any
 import gymnasium as gym
 import pytest
 import torch
-from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch import Tensor
 
 import sndqn
+from sndqn.replay import Batch
 from sndqn.spectral import SpectralLayer
 
 
@@ -29,10 +29,10 @@ def make(**kwargs: Any) -> sndqn.DQN:
     return model
 
 
-def batch(discounts: Tensor | None = None) -> ReplayBufferSamples:
+def batch(discounts: Tensor | None = None) -> Batch:
     generator = torch.Generator().manual_seed(0)
     observations = torch.randn(2, 16, 4, generator=generator)
-    return ReplayBufferSamples(
+    return Batch(
         observations=observations[0],
         actions=torch.randint(2, (16, 1), generator=generator),
         next_observations=observations[1],
@@ -58,8 +58,8 @@ def test_the_loss_is_the_one_worked_out_sample_by_sample(
             model.q_net_target(samples.next_observations),
         )
         q_values = model.q_net(samples.observations)
-        found, _ = model.compute_loss(samples)
-    total, disagreements = 0.0, 0
+        found, priorities, _ = model.compute_losses(samples)
+    disagreements = 0
     for i in range(16):
         choice = int((online if double else target)[i].argmax())
         disagreements += int(online[i].argmax()) != int(target[i].argmax())
@@ -67,12 +67,10 @@ def test_the_loss_is_the_one_worked_out_sample_by_sample(
         go_on = 1 - float(samples.dones[i])
         goal = float(samples.rewards[i]) + gamma * go_on * float(target[i, choice])
         error = abs(float(q_values[i, int(samples.actions[i])]) - goal)
-        if loss == "mse":
-            total += error**2
-        else:
-            total += 0.5 * error**2 if error < 1 else error - 0.5
+        huber = 0.5 * error**2 if error < 1 else error - 0.5
+        assert float(found[i]) == pytest.approx(error**2 if loss == "mse" else huber, abs=1e-5)
+        assert float(priorities[i]) == pytest.approx(error, abs=1e-5)
     assert disagreements > 0, "otherwise plain and double are the same"
-    assert float(found) == pytest.approx(total / 16, rel=1e-5)
 
 
 @pytest.mark.parametrize("double", [False, True])
@@ -80,7 +78,7 @@ def test_a_loss_moves_no_vector_and_an_optimiser_step_refines_once(double: bool)
     model, samples = make(double=double), batch()
     layers = [m for m in model.q_net.modules() if isinstance(m, SpectralLayer)]
     start = {name: value.clone() for name, value in model.q_net.state_dict().items()}
-    gradients, _ = model.gradients(samples)
+    gradients, _, _ = model.update(samples)
     for name, value in model.q_net.state_dict().items():
         assert torch.equal(value, start[name]), name
     model._step_optimizer(gradients)
@@ -97,15 +95,16 @@ def test_a_loss_moves_no_vector_and_an_optimiser_step_refines_once(double: bool)
 
 def test_no_gradient_reaches_the_target_network() -> None:
     model = make(double=True)
-    loss, _ = model.compute_loss(batch())
-    loss.backward()  # type: ignore[no-untyped-call]
+    losses = model.compute_losses(batch())
+    losses.values.mean().backward()  # type: ignore[no-untyped-call]
     assert all(parameter.grad is None for parameter in model.q_net_target.parameters())
     assert all(parameter.grad is not None for parameter in model.q_net.parameters())
 
 
 def test_logged_values_are_detached() -> None:
-    _, logs = make().compute_loss(batch())
-    assert logs.keys() == {"q_mean", "q_max"}
+    _, priorities, logs = make().update(batch())
+    assert logs.keys() == {"loss", "q_mean", "q_max", "grad_norm"}
+    assert not priorities.requires_grad
     assert not any(value.requires_grad for value in logs.values())
 
 

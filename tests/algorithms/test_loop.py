@@ -19,7 +19,7 @@ from stable_baselines3.common.vec_env import (
 from tiny_envs import make_vec_env
 
 import sndqn
-from sndqn.algorithms.base import frames_in
+from sndqn.algorithms.batches import frames_in
 from sndqn.envs import make_vec_env as make_settled_vec_env
 from sndqn.envs import resolve_env
 from sndqn.replay import FrameRing

@@ -1,0 +1,67 @@
+"""C51, Categorical DQN: the probabilities of fixed returns for every action."""
+
+from typing import Any, ClassVar
+
+import torch
+
+from sndqn import losses, targets
+from sndqn.algorithms.base import Losses, ValueBasedAlgorithm
+from sndqn.errors import ConfigError
+from sndqn.networks.heads import HeadName
+from sndqn.replay import Batch
+
+
+class C51(ValueBasedAlgorithm):
+    """Categorical DQN: learns the distribution of returns over fixed atoms by cross-entropy.
+
+    Args:
+        *args: As `ValueBasedAlgorithm`; `munchausen` is refused.
+        n_atoms: Number of atoms.
+        v_min: The lowest; returns below it count as it.
+        v_max: The highest. -10 to 10 suits rewards clipped to [-1, 1].
+        **kwargs: As `ValueBasedAlgorithm`.
+
+    Source: Bellemare et al., ICML 2017 (arXiv 1707.06887).
+    """
+
+    head: ClassVar[HeadName] = "categorical"
+
+    def __init__(
+        self,
+        *args: Any,
+        n_atoms: int = 51,
+        v_min: float = -10.0,
+        v_max: float = 10.0,
+        **kwargs: Any,
+    ) -> None:
+        if kwargs.get("munchausen"):
+            raise ConfigError(
+                "munchausen and C51: the soft next value moves every action's atoms by another "
+                "amount, and no paper says how to project that. Use DQN, QRDQN or IQN"
+            )
+        self.n_atoms, self.v_min, self.v_max = n_atoms, v_min, v_max
+        super().__init__(*args, **kwargs)
+
+    def head_kwargs(self) -> dict[str, Any]:
+        """Gives the atoms."""
+        return {"n_atoms": self.n_atoms, "v_min": self.v_min, "v_max": self.v_max}
+
+    def compute_losses(self, batch: Batch) -> Losses:
+        """Gives the cross-entropies against the projected targets; they are the priorities too."""
+        reward, discount = self.rewards_and_discounts(batch)
+        online: Any = self.q_net
+        target_network: Any = self.q_net_target
+        rows = torch.arange(len(reward), device=reward.device)
+        with torch.no_grad():
+            next_logits = target_network.outputs(batch.next_observations)
+            choice = self.next_actions(batch, target_network.q_net.q_values(next_logits))
+            probabilities = next_logits[rows, choice].softmax(dim=1)
+            target = targets.categorical_projection(
+                reward, discount, probabilities, online.q_net.support
+            )
+        logits = online.outputs(batch.observations)
+        prediction = logits[rows, batch.actions.long().squeeze(1)]
+        values = losses.cross_entropy(prediction, target)
+        q_values = online.q_net.q_values(logits.detach())
+        q_mean = q_values.gather(1, batch.actions.long()).mean()
+        return Losses(values, values.detach(), {"q_mean": q_mean, "q_max": q_values.max()})
