@@ -7,14 +7,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sndqn.algorithms import DQN
+    from sndqn.algorithms import C51, DQN, IQN, QRDQN
     from sndqn.envs import make_env, make_vec_env, resolve_env
     from sndqn.networks import make_q_network
     from sndqn.policies import SNCnnPolicy, SNMlpPolicy, SNMultiInputPolicy, register
     from sndqn.spectral import remove_spectral_norm, spectral_norm
 
 _HOMES = {
+    "C51": "sndqn.algorithms",
     "DQN": "sndqn.algorithms",
+    "IQN": "sndqn.algorithms",
+    "QRDQN": "sndqn.algorithms",
     "SNCnnPolicy": "sndqn.policies",
     "SNMlpPolicy": "sndqn.policies",
     "SNMultiInputPolicy": "sndqn.policies",
@@ -28,7 +31,10 @@ _HOMES = {
 }
 
 __all__ = [
+    "C51",
     "DQN",
+    "IQN",
+    "QRDQN",
     "SNCnnPolicy",
     "SNMlpPolicy",
     "SNMultiInputPolicy",

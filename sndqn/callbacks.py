@@ -1,8 +1,8 @@
-"""What happens every so often during training: logging, progress, evaluation."""
+"""What happens every so often during training: logging, progress, evaluation, change."""
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
-from sndqn.spectral import SpectralLayer
+from sndqn.envs import EnvSettings, make_vec_env
+from sndqn.networks.noisy import without_noise
+from sndqn.spectral import SpectralLayer, weight_layers
 
 
 class LogCallback(BaseCallback):
@@ -19,12 +21,22 @@ class LogCallback(BaseCallback):
 
     Args:
         every_timesteps: Steps between records.
+        log_drift: Whether |W - W_0| / |W_0| is among them for every weight layer, with W_0 the
+            weight that training started from.
     """
 
-    def __init__(self, every_timesteps: int) -> None:
+    def __init__(self, every_timesteps: int, log_drift: bool = False) -> None:
         super().__init__()
         self.every_timesteps = every_timesteps
         self.next_at = every_timesteps
+        self.log_drift = log_drift
+        self.start: dict[str, Tensor] = {}
+
+    def _on_training_start(self) -> None:
+        if self.log_drift and not self.start:
+            network: Any = self.model.policy.q_net
+            layers = weight_layers(network)
+            self.start = {entry.name: entry.layer.weight.detach().clone() for entry in layers}
 
     def _on_step(self) -> bool:
         if self.num_timesteps >= self.next_at:
@@ -40,6 +52,9 @@ class LogCallback(BaseCallback):
         for name, layer in network.named_modules():
             if isinstance(layer, SpectralLayer):
                 self.logger.record(f"sn/{name}/sigma", float(layer.running_sigma))
+        for name, start in self.start.items():
+            moved = network.get_submodule(name).weight.detach() - start
+            self.logger.record(f"drift/{name}", float(moved.norm() / start.norm()))
         self.model.dump_logs()
 
 
@@ -49,11 +64,14 @@ class ProgressCallback(BaseCallback):
     Args:
         total_timesteps: Steps of the whole training.
         console: Where to.
+        label: Of one training among several, which gets lines with its name instead of a bar.
     """
 
-    def __init__(self, total_timesteps: int, console: Console) -> None:
+    def __init__(self, total_timesteps: int, console: Console, label: str = "") -> None:
         super().__init__()
         self.console = console
+        self.label = label
+        self.in_lines = bool(label) or not console.is_terminal
         self.progress = Progress(
             BarColumn(bar_width=30),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
@@ -61,7 +79,7 @@ class ProgressCallback(BaseCallback):
             TextColumn("{task.fields[score]}"),
             TimeRemainingColumn(),
             console=console,
-            disable=not console.is_terminal,
+            disable=self.in_lines,
         )
         self.task = self.progress.add_task("", total=total_timesteps, rate="", score="")
         self.total_timesteps = total_timesteps
@@ -91,10 +109,11 @@ class ProgressCallback(BaseCallback):
         speed = f"{rate:,.0f} steps/s"
         self.progress.update(self.task, completed=self.num_timesteps, rate=speed, score=score)
         done = self.num_timesteps / self.total_timesteps
-        if not self.console.is_terminal and done >= self.next_line:
+        if self.in_lines and done >= self.next_line:
             self.next_line = done + 0.1
+            prefix = f"{self.label}: " if self.label else ""
             self.console.print(
-                f"{self.num_timesteps:,}/{self.total_timesteps:,} steps, {speed}, {score}",
+                f"{prefix}{self.num_timesteps:,}/{self.total_timesteps:,} steps, {speed}, {score}",
                 highlight=False,
             )
 
@@ -102,16 +121,25 @@ class ProgressCallback(BaseCallback):
 class EvaluationCallback(BaseCallback):
     """Evaluates the network every so many steps, logs the mean return and remembers the best.
 
+    Where the environment changes on the way, every evaluation is made under the settings of every
+    phase: `eval/phase_N/mean_return`, and `eval/mean_return` under the present ones.
+
     Args:
         every_timesteps: Steps between evaluations.
-        evaluate: Evaluates a Q-network; gives the mean return.
+        evaluate: Evaluates a Q-network under settings; gives the mean return.
+        phases: The environment's settings by the step from which they hold, 0 first.
         keep_best: Whether the network ends as the best one evaluated; among equals the latest.
     """
 
     def __init__(
-        self, every_timesteps: int, evaluate: Callable[[Any], float], keep_best: bool = False
+        self,
+        every_timesteps: int,
+        evaluate: Callable[[Any, EnvSettings], float],
+        phases: Mapping[int, EnvSettings],
+        keep_best: bool = False,
     ) -> None:
         super().__init__()
+        self.phases = phases
         self.every_timesteps = every_timesteps
         self.evaluate = evaluate
         self.keep_best = keep_best
@@ -124,7 +152,13 @@ class EvaluationCallback(BaseCallback):
             self.next_at += self.every_timesteps
             # Acting, the network is in evaluation mode already: nothing in it moves.
             network: Any = self.model.policy.q_net
-            mean_return = self.evaluate(network)
+            with without_noise(network):
+                returns = [self.evaluate(network, phase) for phase in self.phases.values()]
+            present = sum(at <= self.num_timesteps for at in self.phases) - 1
+            mean_return = returns[present]
+            if len(returns) > 1:
+                for index, value in enumerate(returns):
+                    self.logger.record(f"eval/phase_{index}/mean_return", value)
             self.logger.record("eval/mean_return", mean_return)
             self.logger.dump(self.num_timesteps)  # a record of its own: the next may come later
             if self.keep_best and mean_return >= self.best_return:
@@ -136,3 +170,40 @@ class EvaluationCallback(BaseCallback):
         if self.best_state:
             network: Any = self.model.policy.q_net
             network.load_state_dict(self.best_state)
+
+
+class EnvChanges(BaseCallback):
+    """Changes the training environments at given steps: closes them and makes new ones.
+
+    The games under way are left, not ended: the replay bootstraps from their last observations.
+
+    Args:
+        phases: The environment's settings by the step from which they hold, 0 first; of equal
+            spaces.
+        console: Says when it changes.
+        seed: Of the first phase; later ones count on from it.
+    """
+
+    def __init__(self, phases: Mapping[int, EnvSettings], console: Console, seed: int = 0) -> None:
+        super().__init__()
+        self.coming = [(at, phases[at]) for at in sorted(phases) if at > 0]
+        self.console = console
+        self.seed = seed
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:  # between two blocks: no step is under way
+        if not self.coming or self.num_timesteps < self.coming[0][0]:
+            return
+        _, settings = self.coming.pop(0)
+        model: Any = self.model
+        old, self.seed = model.env, self.seed + 1
+        model.set_env(make_vec_env(settings, old.num_envs, seed=self.seed))
+        model._last_obs = model.env.reset()
+        old.close()
+        self.console.print(
+            f"From step {self.num_timesteps:,}: {settings.describe()}",
+            highlight=False,
+            soft_wrap=True,
+        )

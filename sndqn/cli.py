@@ -152,11 +152,13 @@ def _train(config: str | None, flags: dict[str, Any]) -> None:
 
     if "env" not in flags:
         make_config(flags)  # says that --env is missing, or what else is wrong
-    if flags.get("algo", "dqn") != "dqn":
-        make_config(flags)
-    settings = resolve_env(str(flags["env"]))
+    if "algo" in flags:
+        make_config({"env": flags["env"], "algo": flags["algo"]})
+    names = str(flags["env"]).split(",")
+    settings = resolve_env(names[0].strip())
     short_name = settings.name.rsplit("/", 1)[-1].rsplit("-v", 1)[0].lower()
-    resolved = layered_config(settings.suite, short_name, config, flags)
+    own_name = short_name if len(names) == 1 else ""
+    resolved = layered_config(settings.suite, own_name, config, flags)
 
     from sndqn.training import train as train_agent
 
@@ -182,7 +184,8 @@ def evaluate(argv: Sequence[str]) -> None:
     from sndqn.runs.folder import RunFolder
 
     run = RunFolder.open(arguments.run)
-    from sndqn.training import evaluate_run, protocol
+    from sndqn.components import protocol
+    from sndqn.training import evaluate_run
 
     given = {
         name: value

@@ -34,7 +34,19 @@ def _selection(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _mapping(value: object) -> object:
+    """Reads "500000: {sticky_actions: 0.25}" as YAML does, without aliases or anything to run."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return yaml.safe_load(value) if "*" not in value else value
+    except yaml.YAMLError:
+        return value
+
+
 Int = Annotated[int, BeforeValidator(_whole_number)]
+AlgorithmName = Literal["dqn", "c51", "qr-dqn", "iqn"]
+InitializerName = Literal["torch", "xavier_uniform", "variance_scaling", "orthogonal"]
 Ints = Annotated[tuple[Int, ...], BeforeValidator(_numbers)]
 # The first field of each section, for the help text.
 SECTIONS = {
@@ -43,8 +55,20 @@ SECTIONS = {
     "torso": "network",
     "sn_layers": "spectral normalisation",
     "double": "learning",
-    "exploration_initial_eps": "exploration",
+    "exploration": "exploration",
     "eval_episodes": "evaluation",
+}
+
+# Settings of one algorithm or a few, by name; None means the algorithm's default.
+OWN_SETTINGS: dict[str, tuple[AlgorithmName, ...]] = {
+    "loss": ("dqn",),
+    "n_atoms": ("c51",),
+    "v_min": ("c51",),
+    "v_max": ("c51",),
+    "n_quantiles": ("qr-dqn", "iqn"),
+    "huber_threshold": ("qr-dqn", "iqn"),
+    "n_target_quantiles": ("iqn",),
+    "n_acting_quantiles": ("iqn",),
 }
 
 
@@ -56,13 +80,16 @@ class TrainConfig(BaseModel):
     )
 
     env: str
-    """What to learn: Breakout, MinAtar/Breakout, CartPole, any discrete Gymnasium id."""
-    algo: Literal["dqn"] = "dqn"
-    """The algorithm."""
+    """What to learn: Breakout, MinAtar/Breakout, CartPole, any discrete Gymnasium id; or several of
+    one suite, with a shared torso and a head each: MinAtar/Breakout,MinAtar/Asterix."""
+    algo: AlgorithmName = "dqn"
+    """The algorithm; rainbow, m-iqn and btr are configurations: --config rainbow."""
     total_timesteps: Int = Field(1_000_000, gt=0)
     """Steps to train for, over all environments; an Atari step is 4 frames."""
     seed: Int = Field(0, ge=0, lt=2**31)
     """Seed of weights, environments, exploration and replay sampling."""
+    init_from: str | None = None
+    """Agent to start from, a run's folder or file; its output layer is new where actions differ."""
     runs_dir: str = "runs"
     """Folder under which the run's own folder is made."""
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
@@ -98,15 +125,26 @@ class TrainConfig(BaseModel):
     """All 18 actions instead of the game's own (Atari)."""
     minimal_actions: bool | None = None
     """The game's own actions instead of all six (MinAtar)."""
+    n_channels: Int | None = Field(None, ge=0)
+    """Channels of an observation, the last ones empty: 10 suits all games (MinAtar)."""
     difficulty_ramping: bool | None = None
     """Whether the game gets harder (MinAtar)."""
+    env_kwargs: Annotated[dict[str, Any] | None, BeforeValidator(_mapping)] = None
+    """Keywords of a Gymnasium environment's constructor: '{gravity: -5.0}'."""
+    env_changes: Annotated[dict[Int, dict[str, Any]] | None, BeforeValidator(_mapping)] = None
+    """Settings of the environment that change at a step: '500000: {sticky_actions: 0.25}'."""
     n_envs: Int = Field(1, gt=0, le=1024)
     """Environments stepped together; the ratio of updates to steps stays."""
 
-    torso: Literal["auto", "mlp", "nature_cnn", "minatar_cnn"] = "auto"
+    torso: Literal["auto", "mlp", "nature_cnn", "minatar_cnn", "impala_cnn"] = "auto"
     """Network before the head; auto takes what fits the observations."""
-    features_dim: Int | None = Field(None, gt=0)
-    """Units of a CNN torso's last layer: 512 (nature_cnn), 128 (minatar_cnn)."""
+    features_dim: Int | None = Field(None, ge=0)
+    """Units of the torso's last layer: 512 (nature_cnn), 256 (impala_cnn), 128 (minatar_cnn), 0
+    (mlp); 0 leaves it out."""
+    width: Int | None = Field(None, gt=0)
+    """Factor on the channels of impala_cnn: 1."""
+    pool: Int | None = Field(None, gt=0)
+    """Side of impala_cnn's final max-pool, such as 6; none leaves it out."""
     channels: Ints | None = None
     """Convolution channels of minatar_cnn, such as 16 or 24,24."""
     net_arch: Ints | None = None
@@ -115,26 +153,71 @@ class TrainConfig(BaseModel):
     """Activation of those hidden layers."""
     dueling: bool = False
     """Separate value and advantage streams."""
+    noisy: bool = False
+    """Noisy layers in the head, which explore by themselves."""
+    initializer: InitializerName = "torch"
+    """Initial weights."""
 
     sn_layers: Annotated[str, BeforeValidator(_selection)] = Field("-2")
     """Weight layers under SN: -2, or -2,-3, all, none, convs, layer names."""
     sn_bound: float | Literal["initial"] = Field(1.0)
     """Value σ is held to, or initial for each layer's own at the start."""
-    sn_mode: Literal["normalize", "shrink"] = Field("normalize")
-    """normalize scales to the bound, shrink only down to it."""
+    sn_mode: Literal["normalize", "shrink", "track"] = Field("normalize")
+    """normalize scales to the bound, shrink only down to it, track follows σ alone."""
     sn_conv_norm: Literal["operator", "kernel"] = Field("operator")
     """Norm of a convolution: of its operator (true), or of its flattened kernel (torch's)."""
     sn_power_iterations: Int = Field(1, gt=0)
     """Power iterations per update."""
     sn_grad_through_norm: bool = True
     """Whether the gradient flows through σ."""
+    sn_scheduler: Literal["none", "div_out", "div_grad", "mul_eps", "div_lr"] = "none"
+    """What the σ of tracked layers steers instead of the weights: outputs, gradients, Adam's ε, or
+    the learning rate."""
+    sn_scheduler_form: Literal["product", "layer"] = "product"
+    """One factor for all, the product of σ/bound; or each layer's own."""
+    sn_scheduler_one_sided: bool = False
+    """Whether factors below 1 count as 1."""
 
     double: bool = False
     """Double Q-learning."""
+    munchausen: bool = False
+    """Munchausen: the log-policy as a reward, and a soft next value."""
+    munchausen_scale: float = Field(0.9, ge=0, le=1)
+    """Factor on that reward."""
+    munchausen_temperature: float = Field(0.03, gt=0)
+    """Temperature of the policy."""
+    munchausen_clip: float = Field(-1.0, le=0)
+    """Lowest value of that reward, before the factor."""
+    n_steps: Int = Field(1, gt=0)
+    """Rewards summed before the next value."""
+    prioritized: bool = False
+    """Prioritised replay."""
+    priority_exponent: float = Field(0.5, ge=0, le=1)
+    """How much priorities count; 0 is uniform."""
+    importance_exponent: float = Field(0.4, ge=0, le=1)
+    """How much the weights correct for it at first; rises to 1."""
+    n_atoms: Int | None = Field(None, gt=1)
+    """Atoms of c51: 51."""
+    v_min: float | None = None
+    """Lowest atom of c51: -10."""
+    v_max: float | None = None
+    """Highest atom of c51: 10."""
+    n_quantiles: Int | None = Field(None, gt=0)
+    """Quantiles: 200 (qr-dqn), 64 random ones (iqn)."""
+    n_target_quantiles: Int | None = Field(None, gt=0)
+    """Random quantiles of iqn's target: 64."""
+    n_acting_quantiles: Int | None = Field(None, gt=0)
+    """Even quantiles of iqn's Q-values: 32."""
+    huber_threshold: float | None = Field(None, gt=0)
+    """Threshold of the quantile Huber loss: 1."""
+    gradient_penalty: float = Field(0.0, ge=0)
+    """Factor on the squared excess of |∂Q/∂s|."""
+    gradient_penalty_threshold: float = Field(1.0, ge=0)
+    """Slope that is free of it."""
     gamma: float = Field(0.99, ge=0, le=1)
     """Discount per step."""
-    loss: Literal["huber", "mse"] = Field("huber")
-    """Loss of the TD error."""
+    loss: Literal["huber", "mse"] | None = None
+    """Loss of dqn's TD error: huber."""
     batch_size: Int = Field(32, gt=0)
     """Transitions per update."""
     buffer_size: Int = Field(1_000_000, gt=0)
@@ -153,19 +236,27 @@ class TrainConfig(BaseModel):
     """Step size of the optimiser."""
     learning_rate_decay: bool = False
     """Whether the learning rate falls linearly to zero over the training."""
-    optimizer: Literal["adam", "rmsprop"] = Field("adam")
-    """The optimiser; rmsprop is centred, with decay 0.95."""
+    optimizer: Literal["adam", "rmsprop", "sgd"] = Field("adam")
+    """The optimiser; rmsprop has decay 0.95, sgd no momentum."""
     optimizer_eps: float = Field(1e-8, gt=0)
-    """ε of the optimiser, outside the root."""
+    """ε of adam and rmsprop."""
+    rmsprop_centered: bool = True
+    """Whether rmsprop subtracts the mean gradient."""
+    rmsprop_eps_inside_root: bool = False
+    """Whether rmsprop's ε is inside the root, as TensorFlow's."""
     max_grad_norm: float | None = Field(None, gt=0)
     """Largest norm of the gradient; none clips nothing."""
 
+    exploration: Literal["linear", "logarithmic", "constant"] = "linear"
+    """How the probability of a random action falls; constant is the final one throughout."""
     exploration_initial_eps: float = Field(1.0, ge=0, le=1)
     """Probability of a random action at the start."""
     exploration_final_eps: float = Field(0.01, ge=0, le=1)
     """Probability of a random action in the end."""
+    exploration_warmup_timesteps: Int = Field(0, ge=0)
+    """Step at which it begins to fall."""
     exploration_timesteps: Int = Field(250_000, gt=0)
-    """Steps over which it falls."""
+    """Step at which it has fallen."""
 
     eval_episodes: Int = Field(10, gt=0)
     """Whole episodes of an evaluation."""
@@ -179,6 +270,56 @@ class TrainConfig(BaseModel):
     """Steps after which an evaluation episode is cut; none leaves it to the environment."""
     eval_seed: Int = Field(1_000, ge=0)
     """Seed of evaluation episodes; equal for all runs, so that agents meet the same games."""
+
+    @model_validator(mode="after")
+    def _agree_on_algorithm(self) -> "TrainConfig":
+        for name, algorithms in OWN_SETTINGS.items():
+            if getattr(self, name) is not None and self.algo not in algorithms:
+                raise ValueError(
+                    f"{name}: belongs to {' and '.join(algorithms)}, found algo {self.algo}. "
+                    f"Type --algo {algorithms[0]}, or leave it out"
+                )
+        if self.double and self.munchausen:
+            raise ValueError(
+                "munchausen: its soft policy has no greedy action for double Q-learning to choose. "
+                "Type --no-double"
+            )
+        if self.munchausen and self.algo == "c51":
+            raise ValueError(
+                "munchausen: expected dqn, qr-dqn or iqn, found algo c51, whose atoms it would "
+                "move by another amount for each action. Type --algo iqn"
+            )
+        if self.sn_scheduler != "none" and self.sn_mode != "track":
+            raise ValueError(
+                f"sn_scheduler {self.sn_scheduler}: stands in the place of normalisation and needs "
+                f"layers that are only tracked, found sn_mode {self.sn_mode}. Type --sn-mode track"
+            )
+        if self.sn_scheduler not in ("none", "div_out") and self.optimizer != "adam":
+            raise ValueError(
+                f"sn_scheduler {self.sn_scheduler}: is defined on Adam's step, found optimizer "
+                f"{self.optimizer}. Type --optimizer adam"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _agree_on_time(self) -> "TrainConfig":
+        falls = self.exploration != "constant"
+        if falls and self.exploration_warmup_timesteps > self.exploration_timesteps:
+            raise ValueError(
+                "exploration_warmup_timesteps: expected at most exploration_timesteps "
+                f"({self.exploration_timesteps}), found {self.exploration_warmup_timesteps}"
+            )
+        if self.exploration == "logarithmic" and not self.exploration_final_eps > 0:
+            raise ValueError(
+                "exploration logarithmic: expected exploration_final_eps above 0, found 0. "
+                "Type --exploration-final-eps 0.01"
+            )
+        late = [at for at in self.env_changes or {} if not 0 < at < self.total_timesteps]
+        if late:
+            raise ValueError(
+                f"env_changes: expected steps between 0 and {self.total_timesteps}, found {late[0]}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _agree(self) -> "TrainConfig":
@@ -240,6 +381,7 @@ def _sentence(fault: Any) -> str:
     if fault["type"] == "value_error" and not fault["loc"]:
         return str(fault["ctx"]["error"])
     message = fault["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    message = message.replace("a valid dictionary", "{name: value}")
     message = message.replace("a valid integer, unable to parse string as an integer", "an integer")
     message = message.replace("a valid number, unable to parse string as a number", "a number")
     if fault["type"] == "string_pattern_mismatch":

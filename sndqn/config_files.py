@@ -30,19 +30,16 @@ def shipped_configs() -> list[str]:
     )
 
 
-def read_config(name: str, suite: str | None = None) -> dict[str, Any]:
+def read_config(name: str) -> dict[str, Any]:
     """Reads a YAML file into settings, their values not yet validated.
 
     Args:
-        name: A path, or the name of a shipped configuration: "atari/dqn-nature", or "dqn-nature"
-            where the suite is known.
-        suite: "atari", "minatar" or "control".
+        name: A path, or the name of a shipped configuration: "atari/dqn-nature".
     """
     path = Path(name)
     shipped = shipped_configs()
-    for candidate in (name, f"{suite}/{name}"):
-        if candidate in shipped and not path.is_file():
-            path = configs_dir() / f"{candidate}.yaml"
+    if name in shipped and not path.is_file():
+        path = configs_dir() / f"{name}.yaml"
     if not path.is_file():
         raise ConfigError(
             f"--config: no file and no shipped configuration is called {name!r}.\n"
@@ -92,13 +89,24 @@ def layered_config(
     Args:
         suite: Of the environment: "atari", "minatar" or "control".
         short_name: The environment in lower case, "cartpole"; has a file of its own where needed.
-        config: What `--config` was given.
+        config: What `--config` was given: the name of a shipped configuration, in the place of the
+            suite's own; or a file, on top of that.
         flags: Settings given one by one; they win.
     """
-    algo = str(flags.get("algo", "dqn"))
-    own = f"{suite}/{algo}-{short_name}"
-    base = own if own in shipped_configs() else f"{suite}/{algo}"
-    values = read_config(base) if base in shipped_configs() else {}
-    if config is not None:
-        values |= read_config(config, suite)
-    return make_config({**values, **flags})
+    chosen = shipped_for(suite, short_name, config) if config is not None else None
+    given = read_config(config) if config is not None and chosen is None else {}
+    algo = str(flags.get("algo", given.get("algo", "dqn")))
+    base = chosen or shipped_for(suite, short_name, algo)
+    values = read_config(base) if base is not None else {}
+    return make_config({**values, **given, **flags})
+
+
+def shipped_for(suite: str, short_name: str, name: str) -> str | None:
+    """Finds the shipped configuration of a name for an environment; None where there is none.
+
+    "c51" is "control/c51-cartpole" on CartPole, where that exists, or else "control/c51".
+    """
+    if Path(name).is_file():
+        return None
+    candidates = (f"{suite}/{name}-{short_name}", f"{suite}/{name}", name)
+    return next((found for found in candidates if found in shipped_configs()), None)

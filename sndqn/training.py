@@ -1,34 +1,34 @@
 """The composition root: everything a training run is made of, on one screen."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.utils import LinearSchedule
 
-from sndqn.algorithms import DQN
-from sndqn.callbacks import EvaluationCallback, LogCallback, ProgressCallback
+from sndqn.algorithms import MultiTask
+from sndqn.components import (
+    env_phases,
+    make_callbacks,
+    make_model,
+    network_spec,
+    protocol,
+    task_configs,
+    task_names,
+)
 from sndqn.config import TrainConfig
 from sndqn.diagnostics import LayerNorm, layer_norms
-from sndqn.envs import EnvSettings, make_vec_env, resolve_env
+from sndqn.envs import EnvSettings, make_vec_env
 from sndqn.evaluation import EvaluationProtocol, EvaluationRecord, evaluate, write_trace
-from sndqn.networks import NetworkSpec, SpectralSettings
-from sndqn.networks.factory import default_torso
-from sndqn.optimizers import Adam
-from sndqn.policies import SNDQNPolicy, policy_arguments
 from sndqn.report import layer_table
 from sndqn.runs.folder import RunFolder, provenance, write_bytes, write_json
 from sndqn.runs.metrics import make_logger
-from sndqn.zoo import AgentDescription, load_agent, q_function, save_agent
-
-_OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
-    "adam": (Adam, {}),
-    "rmsprop": (torch.optim.RMSprop, {"alpha": 0.95, "centered": True}),
-}
+from sndqn.transfer import start_from
+from sndqn.zoo import AgentDescription, load_agent, save_agent
 
 
 def train(config: TrainConfig, console: Console | None = None) -> RunFolder:
@@ -40,190 +40,200 @@ def train(config: TrainConfig, console: Console | None = None) -> RunFolder:
     console = console or Console(quiet=True)
     if config.threads:
         torch.set_num_threads(config.threads)
-    settings = env_settings(config)
-    console.print(settings.describe(), highlight=False, soft_wrap=True)
-
-    env = make_vec_env(settings, config.n_envs, seed=config.seed)
-    network = network_spec(config, env.observation_space)
-    model = make_model(config, env, network)
-    before = layer_norms(model.q_net, env.observation_space)
-    console.print(layer_table(before))
-
-    label = f"{config.algo}-sn{config.sn_layers.replace('.', '_')}-seed{config.seed}"
-    run = RunFolder.create(config.runs_dir, settings.name, label)
-    write_bytes(run.config, config.to_yaml().encode())
-    write_json(run.provenance, provenance())
-    write_json(run.layers, {"before": [asdict(row) for row in before]})
-    model.set_logger(make_logger(run.metrics, run.tensorboard if config.tensorboard else None))
-    console.print(f"Run folder: {run.path}", highlight=False, soft_wrap=True)
-
-    def save() -> str:
-        description = AgentDescription(
-            settings, network, config.algo, model.num_timesteps, config.seed, config.eval_epsilon
+    if len(task_names(config)) > 1:
+        return _train_tasks(config, console)
+    session = Session(config, console)
+    run = session.open_run()
+    with _training([session]):
+        session.model.learn(
+            config.total_timesteps, make_callbacks(config, session.phases, console), None
         )
-        return save_agent(run.agent, model.q_net.state_dict(), description)
-
-    if model.will_compile(config.total_timesteps):
-        console.print(
-            "The first update compiles all others, which takes up to half a minute "
-            "(--compile never leaves it out).",
-            highlight=False,
-            soft_wrap=True,
-        )
-    # Numbers below 1e-38 are zero: moments of weights that have gone still would crawl otherwise.
-    torch.set_flush_denormal(True)
-    try:
-        model.learn(
-            config.total_timesteps,
-            callbacks(config, settings, console),
-            log_interval=config.total_timesteps,  # records are LogCallback's to write
-        )
-    except KeyboardInterrupt:
-        save()
-        raise
-    finally:
-        torch.set_flush_denormal(False)
-        model.logger.close()
-        env.close()
-    save()
-    after = layer_norms(load_agent(run.agent).network, env.observation_space)
-    write_json(
-        run.layers, {"before": [asdict(r) for r in before], "after": [asdict(r) for r in after]}
-    )
-    evaluate_run(run, protocol(config), console)
+    session.save()
+    session.evaluate()
     return run
 
 
-def env_settings(config: TrainConfig) -> EnvSettings:
-    """Resolves the environment and its settings; touches nothing."""
-    overrides = {
-        name: getattr(config, name)
-        for name in (
-            "sticky_actions",
-            "noop_max",
-            "life_loss",
-            "clip_rewards",
-            "fire_reset",
-            "frame_skip",
-            "max_frames",
-            "full_action_space",
-            "minimal_actions",
-            "difficulty_ramping",
+def _train_tasks(config: TrainConfig, console: Console) -> RunFolder:
+    """Trains one agent a task, with a common torso, each in a folder of its own within the run's.
+
+    What counts steps in the configuration, but for `total_timesteps`, counts each task's own.
+    """
+    sessions = [Session(task, console) for task in task_configs(config)]
+    tasks = MultiTask([session.model for session in sessions])
+    names = [session.phases[0].name for session in sessions]
+    run = RunFolder.create(config.runs_dir, "+".join(names), sessions[0].label)
+    for session in sessions:
+        session.open_run(inside=run)
+    with _training(sessions):
+        tasks.learn(
+            sessions[0].config.total_timesteps,
+            [
+                make_callbacks(session.config, session.phases, console, label=name)
+                for session, name in zip(sessions, names, strict=True)
+            ],
         )
-    }
-    return resolve_env(config.env, config.protocol, **overrides)
+    for session in sessions:
+        session.save()
+    for session in sessions:
+        session.say(f"{session.phases[0].name}:")
+        session.evaluate()
+    return run
 
 
-def network_spec(config: TrainConfig, observation_space: Any) -> NetworkSpec:
-    """Writes down the network that a configuration means for these observations."""
-    torso = default_torso(observation_space) if config.torso == "auto" else config.torso
-    torso_kwargs: dict[str, Any] = {}
-    if config.features_dim is not None:
-        torso_kwargs["features_dim"] = config.features_dim
-    if config.channels is not None:
-        torso_kwargs["channels"] = list(config.channels)
-    return NetworkSpec(
-        torso=torso,
-        torso_kwargs=torso_kwargs,
-        head="dueling" if config.dueling else "linear",
-        net_arch=config.net_arch,
-        activation=config.activation,
-        spectral=SpectralSettings(
-            layers=config.sn_layers,
-            bound=config.sn_bound,
-            mode=config.sn_mode,
-            conv_norm=config.sn_conv_norm,
-            n_power_iterations=config.sn_power_iterations,
-            grad_through_norm=config.sn_grad_through_norm,
-        ),
-    )
+@contextmanager
+def _training(sessions: list["Session"]) -> Iterator[None]:
+    """Runs the training of some sessions: what must hold during it, and how it ends."""
+    # Numbers below 1e-38 are zero: moments of weights that have gone still would crawl otherwise.
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    except KeyboardInterrupt:
+        for session in sessions:
+            session.save()
+        raise
+    finally:
+        torch.set_flush_denormal(False)
+        for session in sessions:
+            session.close()
 
 
-def make_model(config: TrainConfig, env: Any, network: NetworkSpec) -> DQN:
-    """Makes the algorithm with its networks, optimiser and replay."""
-    optimizer_class, optimizer_kwargs = _OPTIMIZERS[config.optimizer]
-    # Per vector step: so many updates that their ratio to single steps is train_freq's.
-    train_freq = max(config.train_freq // config.n_envs, 1)
-    gradient_steps = config.gradient_steps * train_freq * config.n_envs // config.train_freq
-    return DQN(
-        SNDQNPolicy,
-        env,
-        double=config.double,
-        loss=config.loss,
-        overlap=config.overlap,
-        compile={"auto": "auto", "always": True, "never": False}[config.compile],
-        learning_rate=(
-            LinearSchedule(config.learning_rate, 0.0, 1.0)
-            if config.learning_rate_decay
-            else config.learning_rate
-        ),
-        # A replay never needs to hold more than the run will see.
-        buffer_size=min(config.buffer_size, config.total_timesteps + config.n_envs),
-        learning_starts=config.learning_starts,
-        batch_size=config.batch_size,
-        tau=config.tau,
-        gamma=config.gamma,
-        train_freq=train_freq,
-        gradient_steps=gradient_steps,
-        target_update_interval=config.target_update_interval,
-        exploration_fraction=config.exploration_timesteps / config.total_timesteps,
-        exploration_initial_eps=config.exploration_initial_eps,
-        exploration_final_eps=config.exploration_final_eps,
-        max_grad_norm=config.max_grad_norm,
-        policy_kwargs={
-            **policy_arguments(network),
-            "optimizer_class": optimizer_class,
-            "optimizer_kwargs": {**optimizer_kwargs, "eps": config.optimizer_eps},
-        },
-        seed=config.seed,
-        device=config.device,
-    )
+class Session:
+    """One agent in training: what the configuration means, and the folder it leaves.
 
+    Args:
+        config: Its configuration.
+        console: Where to say what happens.
 
-def callbacks(config: TrainConfig, settings: EnvSettings, console: Console) -> list[BaseCallback]:
-    """Makes what happens every so often."""
-    result: list[BaseCallback] = [
-        LogCallback(config.log_every_timesteps),
-        ProgressCallback(config.total_timesteps, console),
-    ]
-    if config.eval_every_timesteps:
-        # Other games than the final evaluation's, and few: choosing by those would flatter it.
-        trial = replace(
-            protocol(config), episodes=min(config.eval_episodes, 10), seed=config.eval_seed + 1
+    Attributes:
+        phases: The environment's settings by the step from which they hold.
+        network: The network's description.
+        model: The algorithm.
+        run: The folder, once opened.
+    """
+
+    run: RunFolder
+
+    def __init__(self, config: TrainConfig, console: Console) -> None:
+        self.config, self.console = config, console
+        self.phases = env_phases(config)
+        self.say(self.phases[0].describe())
+        env = make_vec_env(self.phases[0], config.n_envs, seed=config.seed)
+        network = network_spec(config, env.observation_space)
+        self.model = make_model(config, env, network)
+        policy: Any = self.model.policy
+        self.network = replace(
+            network,
+            torso_kwargs=dict(policy.features_extractor_kwargs),
+            head_kwargs=self.model.head_kwargs(),
+            net_arch=tuple(policy.net_arch),
         )
+        if config.init_from is not None:
+            new = start_from(policy, load_agent(agent_file(config.init_from)))
+            self.say(f"Starts from {config.init_from}; new layers: {', '.join(new) or 'none'}")
 
-        def mean_return(network: torch.nn.Module) -> float:
-            return evaluate(settings, q_function(network), trial).mean
+    @property
+    def label(self) -> str:
+        """Names the run's folder, before the time."""
+        config = self.config
+        return f"{config.algo}-sn{config.sn_layers.replace('.', '_')}-seed{config.seed}"
 
-        evaluation = EvaluationCallback(config.eval_every_timesteps, mean_return, config.keep_best)
-        result.insert(0, evaluation)
-    return result
+    def say(self, text: str) -> None:
+        """Prints a line."""
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    def open_run(self, inside: RunFolder | None = None) -> RunFolder:
+        """Makes the folder and writes down what is known before training.
+
+        Args:
+            inside: Folder of a run of several tasks, to make this one's in.
+        """
+        config, model = self.config, self.model
+        before = layer_norms(model.q_net, model.observation_space)
+        self.console.print(layer_table(before))
+        name = self.phases[0].name
+        self.run = run = (
+            RunFolder.create(config.runs_dir, name, self.label)
+            if inside is None
+            else inside.task(name)
+        )
+        write_bytes(run.config, config.to_yaml().encode())
+        write_json(run.provenance, provenance())
+        write_json(run.layers, {"before": [asdict(row) for row in before]})
+        model.set_logger(make_logger(run.metrics, run.tensorboard if config.tensorboard else None))
+        self.say(f"Run folder: {run.path}")
+        if model.will_compile(config.total_timesteps):
+            self.say(
+                "The first update compiles all others, which takes up to half a minute "
+                "(--compile never leaves it out)."
+            )
+        return run
+
+    def save(self) -> str:
+        """Writes the agent as it is."""
+        config, model = self.config, self.model
+        description = AgentDescription(
+            list(self.phases.values())[-1],
+            self.network,
+            config.algo,
+            model.num_timesteps,
+            config.seed,
+            config.eval_epsilon,
+        )
+        return save_agent(self.run.agent, model.q_net.state_dict(), description)
+
+    def close(self) -> None:
+        """Closes the metrics and the environments."""
+        self.model.logger.close()
+        assert self.model.env is not None
+        self.model.env.close()
+
+    def evaluate(self) -> None:
+        """Evaluates the saved agent, in every phase of its environment, and measures its layers."""
+        agent = load_agent(self.run.agent)
+        after = layer_norms(agent.network, agent.network.observation_space)
+        layers = json.loads(self.run.layers.read_text())
+        write_json(self.run.layers, {**layers, "after": [asdict(row) for row in after]})
+        *earlier, _ = self.phases.values()
+        for index, settings in enumerate(earlier):
+            self.say(f"Phase {index}: {settings.describe()}")
+            evaluate_run(self.run, protocol(self.config), self.console, index, settings)
+        evaluate_run(self.run, protocol(self.config), self.console)
 
 
-def protocol(config: TrainConfig) -> EvaluationProtocol:
-    """Writes down how agents are evaluated."""
-    return EvaluationProtocol(
-        episodes=config.eval_episodes,
-        epsilon=config.eval_epsilon,
-        seed=config.eval_seed,
-        max_steps=config.eval_max_steps,
-    )
+def agent_file(path: str) -> Path:
+    """Finds the agent of a run's folder, or takes an agent file as it is."""
+    given = Path(path)
+    return given if given.suffix == ".safetensors" else RunFolder.open(path).agent
 
 
 def evaluate_run(
-    run: RunFolder, evaluation: EvaluationProtocol, console: Console | None = None
+    run: RunFolder,
+    evaluation: EvaluationProtocol,
+    console: Console | None = None,
+    phase: int | None = None,
+    settings: EnvSettings | None = None,
 ) -> EvaluationRecord:
-    """Evaluates the agent of a run; writes evaluation.json and a trace of every episode."""
+    """Evaluates the agent of a run; writes evaluation.json and a trace of every episode.
+
+    Args:
+        run: Whose.
+        evaluation: How.
+        console: Where to say how it goes.
+        phase: Number of a phase of the environment, to write in its own folder; None for the last.
+        settings: Of the environment; the agent's by default.
+    """
     console = console or Console(quiet=True)
     agent = load_agent(run.agent)
     show = episode_line(console, evaluation.episodes)
     record = evaluate(
-        agent.description.settings,
+        settings or agent.description.settings,
         agent.q_values,
         evaluation,
         on_episode=show,
         agent_sha256=agent.sha256,
     )
+    if phase is not None:
+        run = run.phase(phase)
     run.traces.mkdir(exist_ok=True)
     for old in run.traces.glob("episode-*.trace.json"):
         old.unlink()

@@ -15,6 +15,7 @@ ROOT = Path(sndqn.__file__).parent
 ORDER = [
     ("cli",),
     ("training",),
+    ("components", "transfer"),
     ("callbacks", "zoo", "report"),
     ("algorithms",),
     ("policies", "contrib", "evaluation", "replay", "diagnostics"),

@@ -8,11 +8,12 @@ import pytest
 import torch
 from rich.console import Console
 
+from sndqn.components import env_settings, make_model, network_spec
 from sndqn.config import TrainConfig, make_config
 from sndqn.envs import make_vec_env
 from sndqn.errors import SelectionError
 from sndqn.policies import SNDQNPolicy
-from sndqn.training import env_settings, make_model, network_spec, read_layers, train
+from sndqn.training import read_layers, train
 from sndqn.zoo import load_agent
 
 SMALL = {"total_timesteps": 400, "learning_starts": 100, "eval_episodes": 1, "eval_max_steps": 200}

@@ -8,7 +8,7 @@ from gymnasium import spaces
 from gymnasium.error import DependencyNotInstalled
 
 from sndqn.envs.settings import ControlSettings
-from sndqn.errors import MissingExtraError, UnsupportedSpaceError
+from sndqn.errors import ConfigError, MissingExtraError, UnsupportedSpaceError
 
 _FLAT_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
@@ -19,6 +19,7 @@ def make_control_env(
     """Make a registered environment, refusing spaces that Q-learning cannot take.
 
     Raises:
+        ConfigError: It does not take the settings' `env_kwargs`.
         UnsupportedSpaceError: The actions are not Discrete from 0, or the observations nested.
         MissingExtraError: A package that the environment needs is not installed.
     """
@@ -27,9 +28,20 @@ def make_control_env(
             # SWIG's code in Box2D crashes the interpreter where this warning is an error.
             warnings.filterwarnings("ignore", "builtin type .* has no __module__ attribute")
             # Gymnasium's checker is for authors of environments; it costs time at every step.
-            env = gymnasium.make(settings.env_id, render_mode=render_mode, disable_env_checker=True)
+            env = gymnasium.make(
+                settings.env_id,
+                render_mode=render_mode,
+                disable_env_checker=True,
+                **settings.env_kwargs,
+            )
     except DependencyNotInstalled as error:
         raise MissingExtraError(_missing_package(settings.env_id, error)) from error
+    except (TypeError, ValueError, AssertionError) as error:
+        if not settings.env_kwargs:
+            raise
+        raise ConfigError(
+            f"env_kwargs: {settings.env_id} does not take {settings.env_kwargs}: {error}"
+        ) from error
     try:
         _require_spaces(settings.env_id, env)
     except UnsupportedSpaceError:

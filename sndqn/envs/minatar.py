@@ -81,6 +81,13 @@ class MinAtarEnv(gymnasium.Env[Pixels, Any]):
         self._actions: list[int] = minimal if settings.minimal_actions else list(range(6))
         height, width, channels = self._game.state_shape()
         self.action_space = spaces.Discrete(len(self._actions))
+        if 0 < settings.n_channels < channels:
+            raise ConfigError(
+                f"n_channels: {settings.name} has {channels} channels, found "
+                f"{settings.n_channels}: type 10, which suits all games, or leave it out"
+            )
+        self._empty = max(settings.n_channels - channels, 0)
+        channels += self._empty
         self.observation_space = spaces.Box(0, 1, (channels, height, width), np.uint8)
         self._levels = np.arange(1, channels + 1, dtype=np.uint8)[:, None, None]
 
@@ -111,7 +118,10 @@ class MinAtarEnv(gymnasium.Env[Pixels, Any]):
     def _observe(self) -> Pixels:
         # A bool is one byte, 0 or 1: the view costs nothing.
         state: npt.NDArray[np.bool_] = self._game.state()
-        return np.ascontiguousarray(state.transpose(2, 0, 1)).view(np.uint8)
+        observation = np.ascontiguousarray(state.transpose(2, 0, 1)).view(np.uint8)
+        return (
+            np.pad(observation, ((0, self._empty), (0, 0), (0, 0))) if self._empty else observation
+        )
 
     def get_action_meanings(self) -> list[str]:
         """Return the actions' names in the order of their numbers."""

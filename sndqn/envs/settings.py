@@ -4,6 +4,7 @@ An episode is a pure function of (settings, seed, actions), so settings are writ
 agents and traces, and read back from files that others made: they validate themselves.
 """
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -17,6 +18,15 @@ ATARI_PROTOCOLS: dict[str, dict[str, Any]] = {
     "machado": {"sticky_actions": 0.25, "noop_max": 0, "life_loss": False},
     "sb3": {"fire_reset": True},
 }
+
+#: Keywords of gymnasium.make, which are not the environment's.
+_RESERVED_KEYWORDS = (
+    "id",
+    "max_episode_steps",
+    "disable_env_checker",
+    "render_mode",
+    "apply_api_compatibility",
+)
 
 #: MinAtar's games, by the names of their modules.
 MINATAR_GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
@@ -173,6 +183,8 @@ class MinAtarSettings(_Settings):
         sticky_actions: Probability that a step repeats the previous action.
         difficulty_ramping: The game gets faster as it goes on, where it can.
         minimal_actions: Only the actions that the game uses, instead of all six.
+        n_channels: Channels of an observation, those past the game's own empty, so that games share
+            a network; 0 for the game's own 4 to 10.
     """
 
     suite: ClassVar[str] = "minatar"
@@ -182,6 +194,7 @@ class MinAtarSettings(_Settings):
     sticky_actions: float = 0.1
     difficulty_ramping: bool = True
     minimal_actions: bool = False
+    n_channels: int = 0
 
     def __post_init__(self) -> None:
         """Refuse games and values that MinAtar does not have."""
@@ -189,6 +202,7 @@ class MinAtarSettings(_Settings):
         known = f"one of {', '.join(MINATAR_GAMES)}"
         _require(self.game in MINATAR_GAMES, "game", known, self.game)
         _require(self.protocol == "minatar", "protocol", "'minatar'", self.protocol)
+        self._require_range("n_channels", 0, 64)
         _require_probability("sticky_actions", self.sticky_actions)
 
     @property
@@ -203,8 +217,9 @@ class MinAtarSettings(_Settings):
 
     def describe(self) -> str:
         """Return one line that says what the name means under these settings."""
+        padded = f", filled up to {self.n_channels}" if self.n_channels else ""
         return (
-            f"{self.name}: MinAtar, 10x10 channels "
+            f"{self.name}: MinAtar, 10x10 channels{padded} "
             f"({_sticky_words(self.sticky_actions)}, "
             f"difficulty ramping {'on' if self.difficulty_ramping else 'off'}, "
             f"{'minimal actions' if self.minimal_actions else 'all 6 actions'}; "
@@ -219,12 +234,14 @@ class ControlSettings(_Settings):
     Attributes:
         env_id: Gymnasium's id with its version, such as `CartPole-v1`.
         protocol: `gymnasium`, the only one.
+        env_kwargs: Keywords of its constructor: numbers, words, true or false.
     """
 
     suite: ClassVar[str] = "control"
 
     env_id: str = "CartPole-v1"
     protocol: str = "gymnasium"
+    env_kwargs: dict = dataclasses.field(default_factory=dict)  # type: ignore[type-arg] # checked by its class
 
     def __post_init__(self) -> None:
         """Refuse what cannot be a Gymnasium id: importing `module:id` would run any module."""
@@ -232,6 +249,15 @@ class ControlSettings(_Settings):
         is_id = re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", self.env_id) is not None
         _require(is_id, "env_id", "a Gymnasium id such as 'CartPole-v1'", self.env_id)
         _require(self.protocol == "gymnasium", "protocol", "'gymnasium'", self.protocol)
+        for name, value in self.env_kwargs.items():
+            _require(
+                isinstance(name, str) and name.isidentifier() and name not in _RESERVED_KEYWORDS,
+                "env_kwargs",
+                "keywords of the environment itself",
+                name,
+            )
+            scalar = isinstance(value, bool | int | float | str)
+            _require(scalar, f"env_kwargs {name}", "a number, a word, true or false", value)
 
     @property
     def name(self) -> str:
@@ -245,7 +271,9 @@ class ControlSettings(_Settings):
 
     def describe(self) -> str:
         """Return one line that says what the name means under these settings."""
-        return f"{self.name}: Gymnasium, as registered (its own time limit; rewards raw)"
+        given = ", ".join(f"{name}={value!r}" for name, value in self.env_kwargs.items())
+        how = f"with {given}" if given else "as registered"
+        return f"{self.name}: Gymnasium, {how} (its own time limit; rewards raw)"
 
 
 EnvSettings = AtariSettings | MinAtarSettings | ControlSettings

@@ -8,6 +8,7 @@ tensorboard/           the same, for TensorBoard
 agent.safetensors      the agent, without code
 evaluation.json        the final evaluation
 traces/                one file per evaluated episode
+phase-N/               evaluation and traces under the settings of an earlier phase, if they change
 """
 
 import json
@@ -106,6 +107,22 @@ class RunFolder:
     evaluation = property(lambda self: self.path / "evaluation.json")
     traces = property(lambda self: self.path / "traces")
     videos = property(lambda self: self.path / "videos")
+
+    def task(self, name: str) -> "RunFolder":
+        """Makes the folder of one task of several, a run of its own."""
+        return self._inside(re.sub(r"[^A-Za-z0-9._-]+", "-", name))
+
+    def phase(self, index: int) -> "RunFolder":
+        """Makes the folder for what belongs to an earlier phase of a changing environment."""
+        return self._inside(f"phase-{index}")
+
+    def _inside(self, name: str) -> "RunFolder":
+        path = self.path / name
+        try:
+            path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(f"cannot make {path}: {error.strerror}") from None
+        return RunFolder(path)
 
     def trace(self, episode: int) -> Path:
         """Gives the file of an evaluated episode, counted from 0."""

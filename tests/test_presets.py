@@ -1,0 +1,79 @@
+"""Each shipped configuration trains, saves, loads and evaluates."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sndqn.components import make_model, network_spec
+from sndqn.config import make_config
+from sndqn.config_files import layered_config, read_config, shipped_configs
+from sndqn.envs import make_vec_env, resolve_env
+from sndqn.training import read_layers, train
+from sndqn.zoo import load_agent
+
+ENVS = {"atari": "Breakout", "minatar": "MinAtar/Asterix", "control": "CartPole"}
+OWN_ENV = {"acrobot": "Acrobot", "lunarlander": "LunarLander", "mountaincar": "MountainCar"}
+TINY: dict[str, Any] = {
+    "total_timesteps": 80,
+    "learning_starts": 64,
+    "buffer_size": 100,
+    "batch_size": 4,
+    "exploration_warmup_timesteps": 0,
+    "eval_episodes": 1,
+    "eval_max_steps": 20,
+    "eval_every_timesteps": 0,
+    "keep_best": False,
+    "compile": "never",
+    "tensorboard": False,
+}
+
+
+def env_of(name: str) -> str:
+    suite, _, title = name.partition("/")
+    return OWN_ENV.get(title.rpartition("-")[2], ENVS[suite])
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_each_preset_trains_saves_loads_and_evaluates(name: str, tmp_path: Path) -> None:
+    tiny = {**TINY, "n_envs": min(read_config(name).get("n_envs", 1), 16)}
+    config = make_config(
+        {**read_config(name), **tiny, "env": env_of(name), "runs_dir": str(tmp_path)}
+    )
+    run = train(config)
+    agent = load_agent(run.agent)
+    assert agent.description.algo == config.algo
+    assert agent.description.network.noisy == config.noisy
+    assert run.evaluation.is_file()
+    held = [row for row in read_layers(run)["after"] if row.bound is not None]
+    assert all(row.effective == pytest.approx(row.bound, rel=0.05) for row in held) or (
+        config.sn_conv_norm == "kernel"
+    )
+    assert bool(held) == (config.sn_layers != "none")
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_each_preset_makes_updates_at_the_ratio_it_states(name: str) -> None:
+    values = {**read_config(name), "env": env_of(name), "buffer_size": 1000, "batch_size": 4}
+    config = make_config({**values, "learning_starts": 10})
+    env = make_vec_env(resolve_env(config.env), config.n_envs, seed=0)
+    model = make_model(config, env, network_spec(config, env.observation_space))
+    per_block = model.train_freq.frequency * config.n_envs  # type: ignore[union-attr]
+    assert model.gradient_steps / per_block == config.gradient_steps / config.train_freq
+    env.close()
+
+
+def test_a_shipped_name_is_found_for_its_suite_and_environment() -> None:
+    found = layered_config("control", "cartpole", "rainbow", {"env": "CartPole"})
+    assert (found.algo, found.noisy, found.v_max) == ("c51", True, 100.0)
+    assert layered_config("atari", "pong", "rainbow", {"env": "Pong"}).v_max == 10.0
+    assert layered_config("control", "acrobot", None, {"env": "x", "algo": "c51"}).n_atoms == 101
+    assert layered_config("atari", "pong", "dqn-nature", {"env": "x"}).optimizer == "rmsprop"
+
+
+def test_a_file_lies_on_top_of_the_suites_own_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("algo: qr-dqn\nbatch_size: 7\n")
+    config = layered_config("minatar", "breakout", str(path), {"env": "x", "gamma": 0.5})
+    assert (config.algo, config.batch_size, config.n_quantiles) == ("qr-dqn", 7, 51)
+    assert config.gamma == 0.5
