@@ -2,6 +2,7 @@
 
     python scripts/benchmark_dqn.py                     # Breakout, MinAtar/Breakout and CartPole
     python scripts/benchmark_dqn.py --env CartPole --output cartpole.json
+    python scripts/benchmark_dqn.py --presets           # the shipped configurations, against `dqn`
 
 The contenders take turns of some seconds each, so that whatever else the machine does falls on all
 of them; a ratio is the median over the rounds. Each lives in a process of its own, asleep between
@@ -12,6 +13,9 @@ One update of batch 32 per 4 steps everywhere. `sndqn` comes once for each selec
 SN, with 8 environments on Atari and 16 elsewhere. `sb3` is Stable-Baselines3's stock DQN, without
 SN, in one environment as its users run it; `sb3 x8` the same in 8. SBX, its JAX sister, takes part
 in CartPole where `sbx-rl` is installed.
+
+With --presets the contenders are the configurations that ship for the environment, their number of
+environments, batch and updates per step included; ratios are to `dqn`.
 """
 
 import argparse
@@ -39,6 +43,9 @@ from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 from torch import Tensor, nn
 
 import sndqn
+from sndqn.components import make_model, network_spec
+from sndqn.config import make_config
+from sndqn.config_files import read_config, shipped_configs, shipped_for
 from sndqn.envs import make_env, make_vec_env, resolve_env
 from sndqn.policies import SNDQNPolicy, minatar_cnn, nature_cnn
 from sndqn.runs.folder import provenance
@@ -79,6 +86,12 @@ class Contender:
     model: Any
     env: VecEnv
 
+    @property
+    def steps_per_update(self) -> float:
+        """Environment steps for each update."""
+        per_block = self.model.train_freq.frequency * self.model.n_envs
+        return float(per_block / self.model.gradient_steps)
+
     def steps_turn(self, n_steps: int) -> float:
         """Trains on; gives steps per second."""
         before, start = self.model.num_timesteps, time.perf_counter()
@@ -90,7 +103,7 @@ class Contender:
         group = self.model.gradient_steps
         start = time.perf_counter()
         for _ in range(n_updates // group):
-            self.model.train(group, BATCH)
+            self.model.train(group, self.model.batch_size)
         return n_updates // group * group / (time.perf_counter() - start)
 
     def env_turn(self, n_steps: int) -> float:
@@ -165,9 +178,38 @@ def make_sndqn(name: str, n_envs: int, sn_layers: str, *run: Any) -> Contender:
     return Contender(model, make_vec_env(settings, n_envs, seed=0))
 
 
+def presets(name: str) -> list[str]:
+    """Lists the shipped configurations for an environment, "dqn" first."""
+    suite = resolve_env(name).suite
+    known = {"c51", "iqn", "m-iqn", "qr-dqn", "rainbow"} | ({"btr"} if suite == "atari" else set())
+    return ["dqn", *sorted(n for n in known if shipped_for(suite, name.lower(), n))]
+
+
+def make_preset(name: str, preset: str, total_timesteps: int, device: str) -> Contender:
+    """Makes what `sndqn train --config PRESET` trains."""
+    settings = resolve_env(name)
+    shipped = shipped_for(settings.suite, name.lower(), preset)
+    assert shipped is not None
+    assert shipped in shipped_configs()
+    told: dict[str, Any] = {
+        "env": name,
+        "total_timesteps": total_timesteps,
+        "learning_starts": LEARNING_STARTS,
+        "exploration_warmup_timesteps": 0,
+        "compile": "always",
+        "device": device,
+    }
+    config = make_config({**read_config(shipped), **told})
+    env = make_vec_env(settings, config.n_envs, seed=0)
+    model = make_model(config, env, network_spec(config, env.observation_space))
+    return Contender(model, make_vec_env(settings, config.n_envs, seed=0))
+
+
 def make(name: str, label: str, *run: Any) -> Contender:
-    """Makes a contender by its label: "sb3", "sb3 x8", "sbx x8", "sndqn -2"."""
+    """Makes a contender by its label: "sb3", "sb3 x8", "sbx x8", "sndqn -2", "preset c51"."""
     library, _, rest = label.partition(" ")
+    if library == "preset":
+        return make_preset(name, rest, *run)
     if library == "sndqn":
         return make_sndqn(name, N_ENVS[name], rest, *run)
     n_envs = int(rest[1:]) if rest else 1
@@ -184,7 +226,7 @@ def work(pipe: Connection, name: str, label: str, total: int, device: str, threa
     torch.set_num_threads(threads)
     contender = make(name, label, total, device)
     contender.model.learn(LEARNING_STARTS + 200, log_interval=None)
-    pipe.send(0.0)
+    pipe.send(contender.steps_per_update)
     while (order := pipe.recv()) is not None:
         kind, n = order
         if kind == "memory":
@@ -199,12 +241,13 @@ def measure(name: str, labels: list[str], options: argparse.Namespace) -> dict[s
     total = LEARNING_STARTS + (options.rounds + 2) * turn
     context = multiprocessing.get_context("spawn")
     pipes: dict[str, Connection] = {}
+    steps_per_update: dict[str, float] = {}
     for label in labels:
         pipes[label], theirs = context.Pipe()
         threads = options.threads or THREADS[name]
         target = (theirs, name, label, total, options.device, threads)
         context.Process(target=work, args=target, daemon=True).start()
-        pipes[label].recv()
+        steps_per_update[label] = pipes[label].recv()
 
     def ask(label: str, kind: str, n: int = 0) -> float:
         pipes[label].send((kind, n))
@@ -226,13 +269,13 @@ def measure(name: str, labels: list[str], options: argparse.Namespace) -> dict[s
             for kind, values in by_kind.items()
         }
         ceilings = (
-            a / STEPS_PER_UPDATE / b
+            a / steps_per_update[label] / b
             for a, b in zip(by_kind["steps"], by_kind["learner"], strict=True)
         )
         rows[label] = {
             "steps_per_s": median["steps"],
             "steps_ratio": ratio["steps"],
-            "updates_per_s": median["steps"] / STEPS_PER_UPDATE,
+            "updates_per_s": median["steps"] / steps_per_update[label],
             "learner_updates_per_s": median["learner"],
             "learner_ratio": ratio["learner"],
             "share_of_learner_ceiling": statistics.median(ceilings),
@@ -266,11 +309,23 @@ def show(result: dict[str, Any]) -> None:
         )
 
 
+def contenders(name: str, selections: list[str]) -> list[str]:
+    """Lists who takes part, by label."""
+    labels = ["sb3", f"sb3 x{N_ENVS[name]}"]
+    if name == "CartPole":
+        if importlib.util.find_spec("sbx"):
+            labels.append(f"sbx x{N_ENVS[name]}")
+        else:
+            print("sbx-rl is not installed: SBX does not take part")
+    return labels + [f"sndqn {selection}" for selection in selections]
+
+
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description="Times training against Stable-Baselines3's DQN.")
     parser.add_argument("--env", nargs="+", default=list(TURN), choices=list(TURN))
     parser.add_argument("--layers", default="none -2 all", help="selections of layers, by spaces")
+    parser.add_argument("--presets", nargs="*", help="shipped configurations by name, or all")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--scale", type=float, default=1.0, help="length of a turn")
     parser.add_argument("--threads", type=int, help="of a tensor operation; 2, in CartPole 1")
@@ -284,13 +339,11 @@ def main() -> None:
         return
     results = []
     for name in options.env:
-        labels = ["sb3", f"sb3 x{N_ENVS[name]}"]
-        if name == "CartPole":
-            if importlib.util.find_spec("sbx"):
-                labels.append(f"sbx x{N_ENVS[name]}")
-            else:
-                print("sbx-rl is not installed: SBX does not take part")
-        labels += [f"sndqn {selection}" for selection in options.layers.split()]
+        if options.presets is not None:
+            chosen = [n for n in presets(name) if n == "dqn" or n in (options.presets or [n])]
+            labels = [f"preset {preset}" for preset in chosen]
+        else:
+            labels = contenders(name, options.layers.split())
         results.append(measure(name, labels, options))
         show(results[-1])
     if options.output:

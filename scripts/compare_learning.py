@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
+from sndqn.components import env_settings, make_model, network_spec
 from sndqn.config import make_config
 from sndqn.config_files import read_config
 from sndqn.envs import make_vec_env
 from sndqn.runs.folder import provenance
-from sndqn.training import env_settings, make_model, network_spec
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "reference": {"overlap": False, "compile": "never", "n_envs": 1},
