@@ -169,9 +169,7 @@ def network_spec(config: TrainConfig, observation_space: Any) -> NetworkSpec:
 
 def make_model(config: TrainConfig, env: Any, network: NetworkSpec) -> ValueBasedAlgorithm:
     """Makes the algorithm with its networks, optimiser and replay."""
-    # Per vector step: so many updates that their ratio to single steps is train_freq's.
-    train_freq = max(config.train_freq // config.n_envs, 1)
-    gradient_steps = config.gradient_steps * train_freq * config.n_envs // config.train_freq
+    train_freq, gradient_steps = update_rhythm(config)
     own = {name: getattr(config, name) for name in OWN_SETTINGS}
     compiles: dict[str, Any] = {"auto": "auto", "always": True, "never": False}
     return _ALGORITHMS[config.algo](
@@ -193,6 +191,12 @@ def make_model(config: TrainConfig, env: Any, network: NetworkSpec) -> ValueBase
         **{name: getattr(config, name) for name in _FLAGS},
         **{name: value for name, value in own.items() if value is not None},
     )
+
+
+def update_rhythm(config: TrainConfig) -> tuple[int, int]:
+    """Gives vector steps per block, and updates after each, at the ratio the settings state."""
+    vector_steps = max(config.train_freq // config.n_envs, 1)
+    return vector_steps, config.gradient_steps * vector_steps * config.n_envs // config.train_freq
 
 
 def _optimizer(config: TrainConfig) -> dict[str, Any]:

@@ -19,10 +19,11 @@ from torch import nn
 
 from sndqn.errors import ConfigError, UnsupportedSpaceError
 from sndqn.networks import NetworkSpec, QNetwork, SpectralSettings, make_q_network
-from sndqn.networks.factory import ACTIVATIONS, ActionValues, make_torso
+from sndqn.networks.factory import ACTIVATIONS, make_torso
 from sndqn.networks.heads import HeadName
 from sndqn.networks.initializers import InitializerName
 from sndqn.networks.noisy import noisy_layers, remove_noise, reset_noise, without_noise
+from sndqn.networks.q_network import ActionValues
 from sndqn.optimizers import Adam
 from sndqn.spectral import SpectralLayer
 

@@ -83,7 +83,7 @@ def test_another_number_of_actions_leaves_the_output_new_and_the_rest_the_agents
 def test_another_torso_is_refused_and_changes_nothing(agent: Agent) -> None:
     policy = policy_of(config(features_dim=32))
     before = {name: t.clone() for name, t in policy.q_net.state_dict().items()}
-    with pytest.raises(ConfigError, match="features_extractor.linear.0"):
+    with pytest.raises(ConfigError, match=r"features_extractor\.linear\.0"):
         start_from(policy, agent)
     assert all(torch.equal(t, before[n]) for n, t in policy.q_net.state_dict().items())
 

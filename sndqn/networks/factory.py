@@ -1,7 +1,7 @@
 """The Q-network factory: torso and head for the given spaces, SN on the selected layers."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -11,7 +11,6 @@ from stable_baselines3.common.preprocessing import (
     get_flattened_obs_dim,
     is_image_space,
     is_image_space_channels_first,
-    preprocess_obs,
 )
 from stable_baselines3.common.torch_layers import CombinedExtractor
 from stable_baselines3.common.torch_layers import NatureCNN as SB3NatureCNN
@@ -21,16 +20,14 @@ from sndqn.errors import ConfigError, SelectionError, UnsupportedSpaceError
 from sndqn.networks.heads import HeadName, make_head
 from sndqn.networks.initializers import InitializerName, initialize
 from sndqn.networks.noisy import NoisyLinear
+from sndqn.networks.q_network import Observation, QNetwork
+from sndqn.networks.settings import SpectralSettings
 from sndqn.networks.torsos import MLP, ImpalaCNN, MinAtarCNN, NatureCNN
 from sndqn.spectral import normalize_layers, select_layers
-from sndqn.spectral.functional import Mode
-from sndqn.spectral.layers import Bound, ConvNorm
-from sndqn.spectral.schedulers import SchedulerForm, SchedulerName, SpectralScheduler
-from sndqn.spectral.selection import Selection, format_selection
+from sndqn.spectral.schedulers import SpectralScheduler
 
 TorsoName = Literal["mlp", "nature_cnn", "minatar_cnn", "impala_cnn", "combined"]
 Torso = TorsoName | nn.Module | Callable[..., nn.Module]
-Observation = Tensor | dict[str, Tensor]
 Network = TypeVar("Network", bound=nn.Module)
 
 _TORSOS: dict[str, type[nn.Module]] = {
@@ -47,130 +44,6 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "gelu": nn.GELU,
     "silu": nn.SiLU,
 }
-
-
-@dataclass(frozen=True)
-class SpectralSettings:
-    """What is normalised and how.
-
-    Attributes:
-        layers: Selection of weight layers, see `sndqn.spectral.select_layers`.
-        bound: The value σ is held to, or "initial".
-        mode: "normalize", "shrink", or "track", which leaves the layers as they are.
-        conv_norm: "operator" or "kernel".
-        n_power_iterations: Steps of power iteration in each training-mode forward pass.
-        grad_through_norm: Whether the gradient flows through σ.
-        scheduler: What the norms of tracked layers steer: "none", "div_out", "div_grad",
-            "mul_eps" or "div_lr"; see `sndqn.spectral.schedulers`.
-        scheduler_form: "product" or "layer".
-        scheduler_one_sided: Whether norms below the bound count as at the bound.
-    """
-
-    layers: Selection = "-2"
-    bound: Bound = 1.0
-    mode: Mode = "normalize"
-    conv_norm: ConvNorm = "operator"
-    n_power_iterations: int = 1
-    grad_through_norm: bool = True
-    scheduler: SchedulerName = "none"
-    scheduler_form: SchedulerForm = "product"
-    scheduler_one_sided: bool = False
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "layers", format_selection(self.layers))
-        if self.scheduler != "none" and self.mode != "track":
-            raise ConfigError(
-                f"sn_scheduler {self.scheduler}: stands in the place of normalisation, and needs "
-                f'sn_mode "track", found "{self.mode}". Type --sn-mode track'
-            )
-
-    def as_arguments(self) -> dict[str, Any]:
-        """Gives the settings as the `sn_*` arguments of policies and `make_q_network`."""
-        return {
-            "sn_layers": self.layers,
-            "sn_bound": self.bound,
-            "sn_mode": self.mode,
-            "sn_conv_norm": self.conv_norm,
-            "sn_power_iterations": self.n_power_iterations,
-            "sn_grad_through_norm": self.grad_through_norm,
-            "sn_scheduler": self.scheduler,
-            "sn_scheduler_form": self.scheduler_form,
-            "sn_scheduler_one_sided": self.scheduler_one_sided,
-        }
-
-    @classmethod
-    def from_arguments(cls, arguments: dict[str, Any]) -> "SpectralSettings":
-        """Takes the `sn_*` arguments out of others and makes the settings of them."""
-        names = {f"sn_{f.name}": f.name for f in fields(cls)}
-        names["sn_power_iterations"] = names.pop("sn_n_power_iterations")
-        given = [name for name in arguments if name in names]
-        return cls(**{names[name]: arguments.pop(name) for name in given})
-
-
-class ActionValues:
-    """What every network has: outputs for a loss to work on, and Q-values made of them.
-
-    Attributes:
-        q_net: The head, see `sndqn.networks.heads`.
-        scheduler: The spectral scheduler, if any.
-    """
-
-    observation_space: spaces.Space[Any]
-    normalize_images: bool
-    features_extractor: Any
-    q_net: Any
-    scheduler: SpectralScheduler | None = None
-
-    def prepare(self, observation: Observation) -> Observation:
-        """Makes floats of observations: images divided by 255, discrete ones as one-hot vectors."""
-        return preprocess_obs(observation, self.observation_space, self.normalize_images)
-
-    def outputs(self, observation: Observation, fractions: Tensor | None = None) -> Tensor:
-        """Maps a batch of observations to the head's outputs, (batch, actions) or with (..., n).
-
-        Args:
-            observation: As the environment gives them.
-            fractions: Of an implicit quantile head, (batch, n); its own, even ones by default.
-        """
-        return self.outputs_of(self.prepare(observation), fractions)
-
-    def outputs_of(self, prepared: Observation, fractions: Tensor | None = None) -> Tensor:
-        """Maps a batch of prepared observations to the head's outputs."""
-        features = self.features_extractor(prepared)
-        outputs: Tensor = self.q_net.outputs(features, fractions)
-        return outputs if self.scheduler is None else self.scheduler.divide_output(outputs)
-
-    def forward(self, observation: Observation) -> Tensor:
-        """Maps a batch of observations to Q-values, shape (batch, actions)."""
-        q_values: Tensor = self.q_net.q_values(self.outputs(observation))
-        return q_values
-
-
-class QNetwork(ActionValues, nn.Module):
-    """Q-values of every action, from observations as the environment gives them.
-
-    Args:
-        observation_space: Its images, uint8, are divided by 255.
-        action_space: The actions.
-        features_extractor: The torso; has `features_dim`.
-        q_net: The head.
-        normalize_images: Whether images are divided by 255.
-    """
-
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Discrete,
-        features_extractor: nn.Module,
-        q_net: nn.Module,
-        normalize_images: bool = True,
-    ) -> None:
-        super().__init__()
-        self.observation_space = observation_space
-        self.action_space = action_space
-        self.normalize_images = normalize_images
-        self.features_extractor = features_extractor
-        self.q_net = q_net
 
 
 def make_q_network(

@@ -52,9 +52,9 @@ def test_tasks_share_the_online_torso_and_keep_heads_replays_and_targets(algorit
     assert a.num_timesteps == b.num_timesteps == 200
     assert a._n_updates == b._n_updates > 30
     assert not torch.equal(torsos(tasks)[0], start)
-    assert all(
-        not torch.equal(x, y) for x, y in zip(heads(tasks), before, strict=True)
-    ), "both heads have learnt"
+    assert all(not torch.equal(x, y) for x, y in zip(heads(tasks), before, strict=True)), (
+        "both heads have learnt"
+    )
     assert a.replay_buffer is not b.replay_buffer
     assert a.q_net_target.features_extractor is not b.q_net_target.features_extractor
 
@@ -129,12 +129,13 @@ def test_a_run_of_several_tasks_leaves_a_run_for_each(tmp_path: Path) -> None:
         }
     )  # fmt: skip
     folder = train(config).path
-    agents = [load_agent(folder / f"MinAtar-{g}" / "agent.safetensors") for g in ("Breakout", "Seaquest")]
+    games = ("Breakout", "Seaquest")
+    agents = [load_agent(folder / f"MinAtar-{game}" / "agent.safetensors") for game in games]
     first, second = (agent.network.features_extractor.state_dict() for agent in agents)
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert [agent.network.q_net[0].out_features for agent in agents] == [3, 6]
     assert all(agent.network.observation_space.shape == (10, 10, 10) for agent in agents)
-    for game in ("Breakout", "Seaquest"):
+    for game in games:
         inside = folder / f"MinAtar-{game}"
         assert json.loads(inside.joinpath("evaluation.json").read_text())["episodes"]
         assert '"timesteps": 200' in inside.joinpath("metrics.jsonl").read_text()
