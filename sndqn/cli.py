@@ -146,12 +146,16 @@ def _join_values(argv: Sequence[str], parser: argparse.ArgumentParser) -> list[s
 
 
 def _train(config: str | None, flags: dict[str, Any]) -> None:
-    from sndqn.config import make_config
-    from sndqn.config_files import layered_config
+    from sndqn.config import AlgorithmName, make_config
+    from sndqn.config_files import layered_config, shipped_configs
     from sndqn.envs import resolve_env
 
     if "env" not in flags:
         make_config(flags)  # says that --env is missing, or what else is wrong
+    if any(name.endswith(f"/{flags.get('algo')}") for name in shipped_configs()) and (
+        flags["algo"] not in get_args(AlgorithmName)
+    ):
+        fail(f"algo: {flags['algo']} is a configuration. Type --config {flags['algo']}")
     if "algo" in flags:
         make_config({"env": flags["env"], "algo": flags["algo"]})
     names = str(flags["env"]).split(",")

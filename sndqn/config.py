@@ -279,15 +279,15 @@ class TrainConfig(BaseModel):
                     f"{name}: belongs to {' and '.join(algorithms)}, found algo {self.algo}. "
                     f"Type --algo {algorithms[0]}, or leave it out"
                 )
-        if self.double and self.munchausen:
-            raise ValueError(
-                "munchausen: its soft policy has no greedy action for double Q-learning to choose. "
-                "Type --no-double"
-            )
         if self.munchausen and self.algo == "c51":
             raise ValueError(
                 "munchausen: expected dqn, qr-dqn or iqn, found algo c51, whose atoms it would "
                 "move by another amount for each action. Type --algo iqn"
+            )
+        if self.double and self.munchausen:
+            raise ValueError(
+                "munchausen: its soft policy has no greedy action for double Q-learning to choose. "
+                "Type --no-double"
             )
         if self.sn_scheduler != "none" and self.sn_mode != "track":
             raise ValueError(

@@ -102,10 +102,11 @@ def test_whoever_evaluates_sees_the_mean_weights_and_changes_nothing(variant: Va
 
 @variants(HELD, PLAIN)
 @pytest.mark.parametrize("tau", [1.0, 0.05])
-def test_target_layers_keep_their_bound(variant: Variant, tau: float) -> None:
-    model = make(variant, tau=tau, target_update_interval=20 if tau == 1 else 4).learn(400)
+def test_target_layers_are_held_to_their_bound(variant: Variant, tau: float) -> None:
+    every = 20 if tau == 1 else 4
+    model = make(variant, tau=tau, target_update_interval=every, learning_rate=3e-3).learn(400)
     for layer in held(model.q_net_target):
-        assert layer.exact_sigma() <= 1.01 * float(layer.bound)
+        assert layer.exact_sigma() == pytest.approx(float(layer.bound), rel=0.01)
     unequal = differences(state(model.q_net), state(model.q_net_target))
     if tau == 1:  # the last step was one of a hard update
         assert unequal == []
@@ -148,6 +149,33 @@ def test_of_several_forward_passes_only_the_one_that_learns_would_refine(variant
         twin.refine()
         assert differences(state(layer), state(twin)) == []
     assert differences(state(model.q_net_target), target) == []
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_importance_weights_weigh_each_samples_gradient(algorithm: str) -> None:
+    model = make((algorithm, "prioritized-3-steps"), max_grad_norm=None, learning_starts=10**6)
+    batch = split(model.learn(50)._draw(16), 16)[0]
+    parts = [
+        model.update(batch._replace(weights=torch.zeros(16, 1).index_fill(0, rows, 1.0)))
+        for rows in (torch.tensor([3]), torch.tensor([7, 8]))
+    ]
+    weights = torch.zeros(16, 1)
+    weights[3], weights[7:9] = 0.5, 2.0
+    whole = model.update(batch._replace(weights=weights))
+    for a, b, both in zip(*[p.gradients for p in parts], whole.gradients, strict=True):
+        torch.testing.assert_close(0.5 * a + 2 * b, both, rtol=1e-4, atol=1e-6)
+    assert torch.equal(whole.priorities, parts[0].priorities), "which no weight changes"
+
+
+def test_the_bias_of_priorities_is_corrected_the_more_the_longer_training_lasts() -> None:
+    model = make(("DQN", "prioritized-3-steps"), learning_starts=10**6).learn(50)
+    replay: Any = model.replay_buffer
+    found = []
+    for remaining in (1.0, 0.5, 0.0):
+        model._current_progress_remaining = remaining
+        model._draw(16)
+        found.append(replay.beta)
+    assert found == pytest.approx([0.4, 0.7, 1.0])
 
 
 @pytest.mark.parametrize("name", ["div-grad", "mul-eps", "div-lr-logarithmic"])
