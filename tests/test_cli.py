@@ -131,7 +131,7 @@ def test_selections_that_begin_with_a_dash_are_values(form: list[str], tmp_path:
         ("train --env Pendulum-v1", "Discrete"),
         ("train --env CartPole --sn-layers -9", "-3: q_net.0"),
         ("train --env CartPole --sn-layers conv9", "-3: q_net.0"),
-        ("train --env CartPole --algo sarsa", "algo: expected 'dqn', found 'sarsa'"),
+        ("train --env CartPole --algo sarsa", "'qr-dqn' or 'iqn', found 'sarsa'"),
         ("train --env CartPole --leraning-rate 1", "did you mean --learning-rate?"),
         ("train --env CartPole --gamma 2", "gamma: expected less than or equal to 1"),
         ("train --env CartPole --batch-size -3", "batch_size: expected greater than 0"),

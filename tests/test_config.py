@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sndqn.config import SECTIONS, TrainConfig, make_config
-from sndqn.config_files import layered_config, read_config, shipped_configs
+from sndqn.config_files import (
+    configs_dir,
+    layered_config,
+    read_config,
+    shipped_configs,
+    shipped_for,
+)
 from sndqn.errors import ConfigError
 
 
@@ -46,7 +52,7 @@ def test_selections_are_taken_as_yaml_writes_them(written: Any, meant: str) -> N
         ({"gamma": 1.1}, "gamma: expected less than or equal to 1, found 1.1"),
         ({"gamma": float("nan")}, "gamma: expected"),
         ({"learning_rate": float("inf")}, "learning_rate: expected"),
-        ({"algo": "sarsa"}, "algo: expected 'dqn', found 'sarsa'"),
+        ({"algo": "sarsa"}, "algo: expected 'dqn', 'c51', 'qr-dqn' or 'iqn', found 'sarsa'"),
         ({"bacth_size": 3}, "'bacth_size': did you mean batch_size?"),
         ({"zzz": 3}, "`sndqn train --help` lists them"),
         ({"sn_bound": 0}, 'sn_bound: expected a positive number or "initial", found 0'),
@@ -133,11 +139,12 @@ def test_an_unknown_configuration_lists_those_there_are() -> None:
 
 @pytest.mark.parametrize("name", shipped_configs())
 def test_every_shipped_configuration_is_valid_and_says_its_source(name: str) -> None:
-    suite, algo = name.split("/")
+    suite, _ = name.split("/")
     config = layered_config(suite, "some", name, {"env": "CartPole"})
-    assert config.algo == algo.split("-")[0]
     values = read_config(name)
-    assert {key: getattr(config, key) for key in ("gamma",)} == {"gamma": values["gamma"]}
+    assert config.algo == values.get("algo", "dqn")
+    assert config.gamma == values["gamma"]
+    assert (configs_dir() / f"{name}.yaml").read_text().startswith("# ")
 
 
 def test_flags_win_over_a_file_and_a_file_over_the_shipped_defaults(tmp_path: Path) -> None:
@@ -150,7 +157,10 @@ def test_flags_win_over_a_file_and_a_file_over_the_shipped_defaults(tmp_path: Pa
 
 
 def test_a_shipped_configuration_is_found_by_its_short_name() -> None:
-    assert read_config("dqn-nature", "atari") == read_config("atari/dqn-nature")
+    assert shipped_for("atari", "breakout", "dqn-nature") == "atari/dqn-nature"
+    assert shipped_for("control", "cartpole", "c51") == "control/c51-cartpole"
+    assert shipped_for("control", "acrobot", "c51") == "control/c51"
+    assert shipped_for("control", "acrobot", "nope") is None
 
 
 def test_every_setting_has_help_and_a_section() -> None:

@@ -113,7 +113,7 @@ def test_overrides_change_fields_and_none_changes_nothing():
     [
         ("CartPole", "nature", {}, "no protocol 'nature'; choose from gymnasium"),
         ("Breakout", "minatar", {}, "choose from nature, machado, sb3"),
-        ("CartPole", None, {"fire_reset": True}, "no setting fire_reset; it has none"),
+        ("CartPole", None, {"fire_reset": True}, "no setting fire_reset; it has env_kwargs"),
         ("MinAtar/Breakout", None, {"frame_skip": 2}, "it has sticky_actions, difficulty"),
         ("Breakout", None, {"game": "pong"}, "no setting game"),
         ("Breakout", None, {"noop_max": -1}, "noop_max must be between"),
