@@ -115,6 +115,8 @@ class FrameRing(ReplayBuffer):
 
     def reset(self) -> None:
         """Forget all transitions."""
+        # Sums of rewards multiply by 0 what lies beyond the newest: it must be finite, and +0.
+        self.rewards[: self.size()] = 0
         super().reset()
         self._stacks.clear()
         self._kept.clear()

@@ -14,6 +14,7 @@ from sndqn.errors import UnsupportedSpaceError
 Array = npt.NDArray[Any]
 Flags = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
 
 
 def torch_dtype(dtype: np.dtype[Any]) -> torch.dtype:
@@ -69,6 +70,8 @@ class Rows:
 
     def write(self, rows: slice | Indices, values: Array) -> None:
         """Write rows; `values` has shape (rows, *shape) and the rows' dtype."""
+        if not len(values):
+            return
         values = values.reshape(len(values), -1)
         if self._array is not None:
             self._array[rows] = values
@@ -87,6 +90,21 @@ class Rows:
             numbers = torch.from_numpy(rows.reshape(-1)).to(self.tensor.device)
             taken = self.tensor.index_select(0, numbers)
         return taken.view(*rows.shape, *self.shape)
+
+    @property
+    def row_nbytes(self) -> int:
+        """Bytes of a row."""
+        return self.tensor.shape[1] * self.tensor.element_size()
+
+    def read_bytes(self, rows: Indices) -> Bytes:
+        """Give the bytes of rows, copied to the CPU, of shape (rows, row_nbytes)."""
+        flat: Array = self.read(rows).cpu().numpy().reshape(len(rows), self.tensor.shape[1])
+        return flat.view(np.uint8)
+
+    def write_bytes(self, rows: Indices, values: Bytes) -> None:
+        """Write rows, numbered by `rows`, from bytes as `read_bytes` gives them."""
+        # A copy: torch warns of memory that may not be written to, such as a file's contents.
+        self.write(rows, np.array(values).view(self.export(0).dtype))
 
     def resize(self, n_rows: int) -> None:
         """Change the number of rows; those that stay keep their contents."""
@@ -146,6 +164,17 @@ class RecycledRows:
         numbers = np.array([self._free.pop() for _ in values], np.int64)
         self.rows.write(numbers, values)
         return numbers
+
+    @property
+    def free(self) -> Indices:
+        """Numbers of the rows not in use, the next to be used last."""
+        return np.array(self._free, np.int64)
+
+    def restore(self, numbers: Indices, values: Bytes, free: Indices) -> None:
+        """Make the rows in use these, from their bytes, and all others `free`, in that order."""
+        self.rows.resize(len(numbers) + len(free))
+        self.rows.write_bytes(numbers, values)
+        self._free = free.tolist()
 
     def release(self, numbers: npt.NDArray[np.integer[Any]]) -> None:
         """Let rows be used again."""

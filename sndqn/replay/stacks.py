@@ -35,6 +35,20 @@ class Lost(NamedTuple):
     observations: Array
 
 
+class Extent(NamedTuple):
+    """Slots of a ring, numbered on however often it comes around: slot s lies at s % n_slots.
+
+    Attributes:
+        oldest: The first slot that can be read.
+        settled: The first slot that the next observation may still change.
+        end: The first slot that was not written yet.
+    """
+
+    oldest: int
+    settled: int
+    end: int
+
+
 class FrameStacks:
     """The last observations of environments that move in lockstep, each frame stored once.
 
@@ -52,6 +66,10 @@ class FrameStacks:
         shape: Shape of an observation.
         dtype: NumPy dtype of the observations.
         device: Where the frames are.
+
+    Attributes:
+        count: How many observations of each environment came since the last `clear`.
+        first: The slot that they begin at; a slot has one frame of every environment.
 
     Raises:
         UnsupportedSpaceError: Observations of this shape are no stacks of so many frames.
@@ -76,13 +94,14 @@ class FrameStacks:
         self._channels = shape[0] // frame_stack if frame_stack > 1 else 0
         self._frame_shape = (self._channels, *shape[1:]) if frame_stack > 1 else shape
         # With the oldest stack's older frames, and the frame after the newest observation.
-        self._n_slots = length + frame_stack
-        self._n_rows = self._n_slots * n_envs
+        self.n_slots = length + frame_stack
+        self._n_rows = self.n_slots * n_envs
         self.frames = self._new_frames(dtype, device)
         # How many of a stack's frames belong to its game; by slot, as the frames.
-        self._depth = np.zeros((self._n_slots, n_envs), np.uint8)
+        self._depth = np.zeros((self.n_slots, n_envs), np.uint8)
         # Ages of the frames read for an observation and what followed it, whose newest has -1.
         self._ages = np.arange(frame_stack - 1, -2, -1)
+        self.first = self.count = 0
         self.clear()
 
     def _new_frames(self, dtype: np.dtype[Any], device: torch.device) -> Rows:
@@ -92,8 +111,8 @@ class FrameStacks:
         return frames
 
     def clear(self) -> None:
-        """Forget all observations and the padding."""
-        self.count = 0
+        """Forget all observations and the padding; slots are numbered on."""
+        self.first, self.count = self.extent(self.first, self.count).end, 0
         self.padding: str | None = None
         self._expected = b""
         self._follows: Flags | None = None
@@ -102,6 +121,13 @@ class FrameStacks:
     def nbytes(self) -> int:
         """Bytes taken by everything that is stored per step."""
         return self.frames.tensor.nbytes + self._depth.nbytes
+
+    def extent(self, first: int, count: int) -> Extent:
+        """Give the slots in use once `count` observations were written from slot `first` on."""
+        if not count:
+            return Extent(first, first, first)
+        end = first + count + self.frame_stack
+        return Extent(max(first, end - self.n_slots), end - 1, end)
 
     def _older(self, stacks: Array) -> Array:
         return stacks[:, : -self._channels]
@@ -115,7 +141,7 @@ class FrameStacks:
     @property
     def _slot(self) -> int:
         """Slot of the next observation; before the first there is room for its older frames."""
-        return (self.count + self.frame_stack - 1) % self._n_slots
+        return (self.first + self.count + self.frame_stack - 1) % self.n_slots
 
     def _write(self, slot: int, frames: Array) -> None:
         self.frames.write(slice(slot * self.n_envs, (slot + 1) * self.n_envs), frames)
@@ -140,7 +166,7 @@ class FrameStacks:
         follows = self._check_next(observations, next_observations, ended)
         slot = self._slot
         lost = self._append(slot, observations)
-        self._write((slot + 1) % self._n_slots, self._newest(next_observations))
+        self._write((slot + 1) % self.n_slots, self._newest(next_observations))
         self.count += 1
         self._expected = next_observations.tobytes()
         self._follows = follows
@@ -182,13 +208,13 @@ class FrameStacks:
     def _write_whole(self, observations: Array) -> None:
         """Store the first observations with all their frames: they may come from within a game."""
         frames = observations.reshape(self.n_envs, self.frame_stack, *self._frame_shape)
-        for slot in range(self.frame_stack):
-            self._write(slot, frames[:, slot])
+        for age in range(self.frame_stack):
+            self._write((self._slot - age) % self.n_slots, frames[:, -1 - age])
         self._depth[self._slot] = self.frame_stack
 
     def _continues(self, slot: int, observations: Array) -> Flags:
         """Say which observations are the previous ones moved by a frame."""
-        places = (slot - 1) % self._n_slots * self.n_envs + np.arange(self.n_envs)
+        places = (slot - 1) % self.n_slots * self.n_envs + np.arange(self.n_envs)
         previous = self.read(places).cpu().numpy()
         return equal_rows(self._older(observations), self._newer(previous))
 
@@ -256,7 +282,7 @@ class FrameStacks:
 
     def __getstate__(self) -> dict[str, Any]:
         """Give what to pickle: of the frames, only those written so far."""
-        n_slots = min(self.count + self.frame_stack, self._n_slots) if self.count else 0
+        n_slots = min(self.extent(self.first, self.count).end, self.n_slots)
         written = self.frames.export(n_slots * self.n_envs)
         return self.__dict__ | {"frames": (written, self.frames.tensor.device)}
 

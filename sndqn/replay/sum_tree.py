@@ -81,21 +81,42 @@ class SumTree:
             ValueError: A value is negative, not a number or above `highest`.
             IndexError: A number is that of no leaf.
         """
-        lowest = values.min(initial=_LARGEST)
-        # Written so that NaN, which both pass on, fails.
-        if not (lowest >= 0 and values.max(initial=0.0) <= self.highest):
-            bad = values[~((values >= 0) & (values <= self.highest))][0]
-            raise ValueError(f"Priorities must be from 0 to {self.highest:.3g}, found {bad}.")
+        values = self._checked(values)
         if indices.min(initial=0) < 0 or indices.max(initial=0) >= self.size:
             bad = indices[(indices < 0) | (indices >= self.size)][0]
             raise IndexError(f"Leaves are numbered from 0 to {self.size - 1}, found {bad}.")
-        if lowest < _SMALLEST:
-            values = np.where(values < _SMALLEST, 0.0, values)
         for level in self._levels:
             level.reshape(-1)[indices] = values
             indices = indices // _CHILDREN
             values = level.take(indices, axis=0).sum(axis=1)
         self._root[indices] = values
+
+    def assign(self, values: Priorities) -> None:
+        """Make `values` the first leaves and all others 0: the very tree of one update after all.
+
+        Args:
+            values: At most `size` of them.
+
+        Raises:
+            ValueError: There are more, or one is negative, not a number or above `highest`.
+        """
+        if len(values) > self.size:
+            raise ValueError(f"Expected at most {self.size} leaves, found {len(values)}.")
+        values = self._checked(values)
+        self.clear()
+        for level in self._levels:
+            level.reshape(-1)[: len(values)] = values
+            values = level[: -(-len(values) // _CHILDREN)].sum(axis=1)
+        self._root[: len(values)] = values
+
+    def _checked(self, values: Priorities) -> Priorities:
+        """Refuse what is no priority, and give denormal numbers as 0."""
+        lowest = values.min(initial=_LARGEST)
+        # Written so that NaN, which both pass on, fails.
+        if not (lowest >= 0 and values.max(initial=0.0) <= self.highest):
+            bad = values[~((values >= 0) & (values <= self.highest))][0]
+            raise ValueError(f"Priorities must be from 0 to {self.highest:.3g}, found {bad}.")
+        return np.where(values < _SMALLEST, 0.0, values) if lowest < _SMALLEST else values
 
     def find(self, prefixes: Priorities) -> Indices:
         """Give the leaf that each prefix of the sum ends in, never one of priority 0.
