@@ -2,11 +2,14 @@
 
 import json
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat
+
+from sndqn.errors import RunFolderError
 
 
 class JsonLines(KVWriter):
@@ -46,3 +49,30 @@ def make_logger(metrics: Path, tensorboard: Path | None) -> Logger:
     if tensorboard is not None:
         formats.append(TensorBoardOutputFormat(str(tensorboard)))
     return Logger(folder=None, output_formats=formats)
+
+
+def truncate(path: Path, n_bytes: int) -> None:
+    """Cuts a metrics file to the length it had at a checkpoint, and waits for the disk.
+
+    Args:
+        path: The file.
+        n_bytes: Bytes to keep, 0 or more.
+
+    Raises:
+        RunFolderError: It is missing or shorter, so lines are lost; or it cannot be written.
+    """
+    try:
+        with path.open("r+b") as file:
+            found = os.fstat(file.fileno()).st_size
+            if found < n_bytes:
+                raise RunFolderError(
+                    f"{path}: expected the {n_bytes} bytes it had at the checkpoint, found "
+                    f"{found}: put back the whole file, or train in a new folder"
+                )
+            file.truncate(n_bytes)
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise RunFolderError(
+            f"cannot cut {path} to {n_bytes} bytes: {error.strerror}. Put it back as it was, "
+            "yours to write"
+        ) from None

@@ -1,0 +1,47 @@
+"""The run folder: made whole, found again, never half-written."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sndqn.errors import RunFolderError
+from sndqn.runs.folder import RunFolder, provenance, write_bytes, write_json
+
+
+def test_two_runs_of_one_second_get_two_folders(tmp_path: Path) -> None:
+    runs = [RunFolder.create(str(tmp_path), "MinAtar/Breakout", "dqn") for _ in range(3)]
+    assert len({run.path for run in runs}) == 3
+    assert all(run.path.parent == tmp_path / "MinAtar-Breakout" for run in runs)
+
+
+def test_names_stay_inside_the_runs_folder(tmp_path: Path) -> None:
+    run = RunFolder.create(str(tmp_path), "../../etc/x y", "dqn")
+    assert run.path.parent.parent == tmp_path
+
+
+def test_the_only_run_of_a_folder_is_found_and_of_several_one_is_asked_for(tmp_path: Path) -> None:
+    first = RunFolder.create(str(tmp_path), "CartPole", "dqn")
+    write_bytes(first.config, b"env: CartPole\n")
+    assert RunFolder.open(tmp_path / "CartPole").path == first.path
+    write_bytes(RunFolder.create(str(tmp_path), "CartPole", "dqn").config, b"env: CartPole\n")
+    with pytest.raises(RunFolderError, match="holds 2 runs: name one of them"):
+        RunFolder.open(tmp_path / "CartPole")
+
+
+def test_writing_replaces_whole_and_leaves_nothing_else(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"x": 1})
+    write_json(tmp_path / "a.json", {"x": 2})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"x": 2}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_writing_where_one_cannot_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="cannot write"):
+        write_bytes(tmp_path / "gone" / "file", b"x")
+
+
+def test_provenance_names_command_versions_and_machine() -> None:
+    record = provenance()
+    assert {"command", "started", "python", "platform", "cpus", "versions"} <= set(record)
+    assert {"torch", "stable-baselines3", "gymnasium"} <= set(record["versions"])
