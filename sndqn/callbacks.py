@@ -12,11 +12,25 @@ from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
 from sndqn.envs import EnvSettings, make_vec_env
+from sndqn.envs.journal import JournalVecEnv
 from sndqn.networks.noisy import without_noise
+from sndqn.signals import TrainingStopped
 from sndqn.spectral import SpectralLayer, weight_layers
 
 
-class LogCallback(BaseCallback):
+class StatefulCallback(BaseCallback):
+    """A callback with a state that a run's further course depends on."""
+
+    def get_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Gives the state as tensors by name and JSON data."""
+        raise NotImplementedError
+
+    def set_state(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
+        """Takes the state of another callback, made with the same arguments."""
+        raise NotImplementedError
+
+
+class LogCallback(StatefulCallback):
     """Writes a record of metrics every so many steps, σ of the normalised layers among them.
 
     Args:
@@ -46,6 +60,14 @@ class LogCallback(BaseCallback):
 
     def _on_training_end(self) -> None:
         self._record()
+
+    def get_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Gives the weights that drift is measured from, and when the next record is due."""
+        return self.start, {"next_at": self.next_at}
+
+    def set_state(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
+        """Takes what `get_state` gave."""
+        self.start, self.next_at = dict(tensors), data["next_at"]
 
     def _record(self) -> None:
         network: Any = self.model.policy.q_net
@@ -98,6 +120,10 @@ class ProgressCallback(BaseCallback):
 
     def _on_training_end(self) -> None:
         self._show()
+        self.close()
+
+    def close(self) -> None:
+        """Gives the terminal back."""
         self.progress.stop()
 
     def _show(self) -> None:
@@ -118,8 +144,11 @@ class ProgressCallback(BaseCallback):
             )
 
 
-class EvaluationCallback(BaseCallback):
+class EvaluationCallback(StatefulCallback):
     """Evaluates the network every so many steps, logs the mean return and remembers the best.
+
+    It does so between two blocks, where training can be left. An evaluation that a signal ends
+    counts for nothing, and is made when training is taken up again.
 
     Where the environment changes on the way, every evaluation is made under the settings of every
     phase: `eval/phase_N/mean_return`, and `eval/mean_return` under the present ones.
@@ -148,31 +177,56 @@ class EvaluationCallback(BaseCallback):
         self.best_state: dict[str, Tensor] = {}
 
     def _on_step(self) -> bool:
-        if self.num_timesteps >= self.next_at:
-            self.next_at += self.every_timesteps
-            # Acting, the network is in evaluation mode already: nothing in it moves.
-            network: Any = self.model.policy.q_net
-            with without_noise(network):
-                returns = [self.evaluate(network, phase) for phase in self.phases.values()]
-            present = sum(at <= self.num_timesteps for at in self.phases) - 1
-            mean_return = returns[present]
-            if len(returns) > 1:
-                for index, value in enumerate(returns):
-                    self.logger.record(f"eval/phase_{index}/mean_return", value)
-            self.logger.record("eval/mean_return", mean_return)
-            self.logger.dump(self.num_timesteps)  # a record of its own: the next may come later
-            if self.keep_best and mean_return >= self.best_return:
-                self.best_return = mean_return
-                self.best_state = {name: t.clone() for name, t in network.state_dict().items()}
         return True
 
+    def _on_rollout_start(self) -> None:
+        self._evaluate_if_due()
+
+    def _on_rollout_end(self) -> None:
+        self._evaluate_if_due()
+
     def _on_training_end(self) -> None:
+        self._evaluate_if_due()
         if self.best_state:
             network: Any = self.model.policy.q_net
             network.load_state_dict(self.best_state)
 
+    def _evaluate_if_due(self) -> None:
+        step = self.model.num_timesteps
+        if step < self.next_at:
+            return
+        # Acting, the network is in evaluation mode already: nothing in it moves.
+        network: Any = self.model.policy.q_net
+        try:
+            with without_noise(network):
+                returns = [self.evaluate(network, phase) for phase in self.phases.values()]
+        except TrainingStopped:
+            return
+        self.next_at += self.every_timesteps
+        present = sum(at <= step for at in self.phases) - 1
+        mean_return = returns[present]
+        if len(returns) > 1:
+            for index, value in enumerate(returns):
+                self.logger.record(f"eval/phase_{index}/mean_return", value)
+        self.logger.record("eval/mean_return", mean_return)
+        self.logger.dump(step)  # a record of its own: the next may come later
+        if self.keep_best and mean_return >= self.best_return:
+            self.best_return = mean_return
+            self.best_state = {name: t.clone() for name, t in network.state_dict().items()}
 
-class EnvChanges(BaseCallback):
+    def get_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Gives the best network so far, its return, and when the next evaluation is due."""
+        best = self.best_return if self.best_state else None
+        return self.best_state, {"next_at": self.next_at, "best_return": best}
+
+    def set_state(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
+        """Takes what `get_state` gave."""
+        self.best_state, self.next_at = dict(tensors), data["next_at"]
+        if data["best_return"] is not None:
+            self.best_return = data["best_return"]
+
+
+class EnvChanges(StatefulCallback):
     """Changes the training environments at given steps: closes them and makes new ones.
 
     The games under way are left, not ended: the replay bootstraps from their last observations.
@@ -189,21 +243,38 @@ class EnvChanges(BaseCallback):
         self.coming = [(at, phases[at]) for at in sorted(phases) if at > 0]
         self.console = console
         self.seed = seed
+        self.n_made = 0
 
     def _on_step(self) -> bool:
         return True
 
     def _on_rollout_start(self) -> None:  # between two blocks: no step is under way
-        if not self.coming or self.num_timesteps < self.coming[0][0]:
+        step, model = self.model.num_timesteps, self.model
+        if self.n_made == len(self.coming) or step < self.coming[self.n_made][0]:
             return
-        _, settings = self.coming.pop(0)
-        model: Any = self.model
-        old, self.seed = model.env, self.seed + 1
-        model.set_env(make_vec_env(settings, old.num_envs, seed=self.seed))
-        model._last_obs = model.env.reset()
-        old.close()
+        settings = self._change()
+        assert model.env is not None
+        model._last_obs = model.env.reset()  # type: ignore[assignment]
         self.console.print(
-            f"From step {self.num_timesteps:,}: {settings.describe()}",
-            highlight=False,
-            soft_wrap=True,
+            f"From step {step:,}: {settings.describe()}", highlight=False, soft_wrap=True
         )
+
+    def _change(self) -> EnvSettings:
+        """Puts the next environments in the place of the present ones."""
+        settings = self.coming[self.n_made][1]
+        self.n_made += 1
+        model, seed = self.model, self.seed + self.n_made
+        assert model.env is not None
+        n_envs = model.env.num_envs
+        model.env.close()
+        model.set_env(JournalVecEnv(make_vec_env(settings, n_envs), seed))
+        return settings
+
+    def get_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Gives the number of changes made."""
+        return {}, {"n_made": self.n_made}
+
+    def set_state(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
+        """Makes those changes; the new environments are not reset yet."""
+        while self.n_made < data["n_made"]:
+            self._change()

@@ -18,6 +18,7 @@ from sndqn.networks import NetworkSpec, SpectralSettings
 from sndqn.networks.factory import default_torso
 from sndqn.optimizers import Adam, RMSprop
 from sndqn.policies import SNDQNPolicy, policy_arguments
+from sndqn.signals import StopSignals
 from sndqn.zoo import q_function
 
 _ALGORITHMS: dict[str, type[ValueBasedAlgorithm]] = {
@@ -211,7 +212,11 @@ def _optimizer(config: TrainConfig) -> dict[str, Any]:
 
 
 def make_callbacks(
-    config: TrainConfig, phases: dict[int, EnvSettings], console: Console, label: str = ""
+    config: TrainConfig,
+    phases: dict[int, EnvSettings],
+    console: Console,
+    stop: StopSignals,
+    label: str = "",
 ) -> list[BaseCallback]:
     """Makes what happens every so often; the label is a task's name, where there are several."""
     result: list[BaseCallback] = [
@@ -227,7 +232,13 @@ def make_callbacks(
         )
 
         def mean_return(network: torch.nn.Module, settings: EnvSettings) -> float:
-            return evaluate(settings, q_function(network), trial).mean
+            act = q_function(network)
+
+            def q_values(observation: Any) -> Any:
+                stop.check()  # an evaluation may take minutes
+                return act(observation)
+
+            return evaluate(settings, q_values, trial).mean
 
         evaluation = EvaluationCallback(
             config.eval_every_timesteps, mean_return, phases, config.keep_best

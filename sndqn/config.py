@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from sndqn.errors import ConfigError
+from sndqn.terminal import shortened
 
 
 def _whole_number(value: object) -> object:
@@ -104,6 +105,10 @@ class TrainConfig(BaseModel):
     """Steps between two lines of metrics."""
     tensorboard: bool = True
     """Whether to write TensorBoard events beside metrics.jsonl."""
+    checkpoint_every_timesteps: Int = Field(50_000, ge=0)
+    """Steps between two checkpoints, for --resume; 0 saves one only when training is stopped."""
+    keep_checkpoints: bool = False
+    """Whether the last checkpoints stay when the run is finished."""
 
     protocol: str | None = None
     """Atari's conventions: nature (default), machado, sb3. The settings below override it."""
@@ -388,4 +393,4 @@ def _sentence(fault: Any) -> str:
         message = "auto, cpu, cuda, cuda:N or mps"
     if fault["type"] == "missing":
         return f"{fault['loc'][0]}: missing. Type --{fault['loc'][0]} NAME, such as --env Breakout"
-    return f"{fault['loc'][0]}: expected {message}, found {fault['input']!r}"
+    return f"{fault['loc'][0]}: expected {message}, found {shortened(fault['input'])}"

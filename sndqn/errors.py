@@ -33,6 +33,10 @@ class RunFolderError(SndqnError):
     """A run folder is missing, incomplete, unwritable or in use."""
 
 
+class TrainingError(SndqnError):
+    """Training cannot go on: an environment failed, or a number is not finite any more."""
+
+
 class AgentFileError(SndqnError, ValueError):
     """An agent file is damaged, of an unknown version, or contradicts its own description."""
 

@@ -3,7 +3,8 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,85 +12,148 @@ import torch
 from rich.console import Console
 
 from sndqn.algorithms import MultiTask
-from sndqn.components import (
-    env_phases,
-    make_callbacks,
-    make_model,
-    network_spec,
-    protocol,
-    task_configs,
-    task_names,
-)
-from sndqn.config import TrainConfig
+from sndqn.components import make_callbacks, protocol, task_configs, task_names
+from sndqn.config import TrainConfig, make_config
+from sndqn.config_files import read_config
 from sndqn.diagnostics import LayerNorm, layer_norms
-from sndqn.envs import EnvSettings, make_vec_env
+from sndqn.envs import EnvSettings
 from sndqn.evaluation import EvaluationProtocol, EvaluationRecord, evaluate, write_trace
-from sndqn.report import layer_table
-from sndqn.runs.folder import RunFolder, provenance, write_bytes, write_json
-from sndqn.runs.metrics import make_logger
-from sndqn.transfer import start_from
-from sndqn.zoo import AgentDescription, load_agent, save_agent
+from sndqn.resume import (
+    CheckpointCallback,
+    Checkpoints,
+    Part,
+    ResumeCallback,
+    can_save,
+    lengths_of,
+)
+from sndqn.runs.checkpoint import Checkpoint, CheckpointStore
+from sndqn.runs.folder import RunFolder, differences, now, provenance, write_bytes, write_json
+from sndqn.runs.lock import RunLock
+from sndqn.session import Session
+from sndqn.signals import StopSignals, TrainingStopped
+from sndqn.zoo import load_agent
 
 
 def train(config: TrainConfig, console: Console | None = None) -> RunFolder:
     """Trains an agent, evaluates it, and leaves everything in a new run folder.
 
-    Ctrl-C ends training early: the agent so far is saved, the evaluation left out, and
-    KeyboardInterrupt passes on.
+    Ctrl-C or SIGTERM ends training early: a checkpoint and the agent so far are saved, the
+    evaluation is left out, and `TrainingStopped`, a KeyboardInterrupt, passes on.
     """
     console = console or Console(quiet=True)
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    if len(task_names(config)) > 1:
-        return _train_tasks(config, console)
-    session = Session(config, console)
-    run = session.open_run()
-    with _training([session]):
-        session.model.learn(
-            config.total_timesteps, make_callbacks(config, session.phases, console), None
-        )
-    session.save()
-    session.evaluate()
+    sessions = _sessions(config, console)
+    names = [session.phases[0].name for session in sessions]
+    run = RunFolder.create(config.runs_dir, "+".join(names), sessions[0].label)
+    with RunLock(run.path):
+        if len(sessions) > 1:
+            write_bytes(run.tasks, config.to_yaml().encode())
+            write_json(run.provenance, provenance())
+        _train(sessions, run, CheckpointStore(run.path), None)
     return run
 
 
-def _train_tasks(config: TrainConfig, console: Console) -> RunFolder:
-    """Trains one agent a task, with a common torso, each in a folder of its own within the run's.
+def resume(path: str | Path, console: Console | None = None) -> RunFolder:
+    """Goes on with a run that was interrupted, to the same end as if it had not been.
 
-    What counts steps in the configuration, but for `total_timesteps`, counts each task's own.
+    Bit for bit, that is, on the same kind of machine, with the same versions and threads.
+
+    Raises:
+        RunFolderError: There is none, it is finished or in use, or no checkpoint of it is whole.
     """
-    sessions = [Session(task, console) for task in task_configs(config)]
-    tasks = MultiTask([session.model for session in sessions])
-    names = [session.phases[0].name for session in sessions]
-    run = RunFolder.create(config.runs_dir, "+".join(names), sessions[0].label)
-    for session in sessions:
-        session.open_run(inside=run)
-    with _training(sessions):
-        tasks.learn(
-            sessions[0].config.total_timesteps,
-            [
-                make_callbacks(session.config, session.phases, console, label=name)
-                for session, name in zip(sessions, names, strict=True)
-            ],
-        )
+    console = console or Console(quiet=True)
+    run = RunFolder.open_unfinished(path)
+    with RunLock(run.path):
+        run.clean()
+        store = CheckpointStore(run.path)
+        store.clean()
+        checkpoint = store.load_newest()
+        if checkpoint is not None and not checkpoint.skipped:
+            store.prune()  # what an interrupted save was about to remove
+        several = run.tasks.is_file()
+        config = make_config(read_config(str(run.tasks if several else run.config)))
+        sessions = _sessions(config, console, fresh=checkpoint is None)
+        for line in [] if checkpoint is None else checkpoint.skipped:
+            sessions[0].warn(f"Passed over a damaged checkpoint, {line}")
+        step = 0 if checkpoint is None else checkpoint.step
+        sessions[0].say(f"Goes on from step {step:,} of {run.path}")
+        before = run.read_provenance()
+        for line in differences(before):
+            sessions[0].warn(f"Not the same to the bit, perhaps: {line}")
+        if before:
+            before.setdefault("resumed", []).append({"step": step, **provenance()})
+            write_json(run.provenance, before)
+        _train(sessions, run, store, checkpoint)
+    return run
+
+
+def _sessions(config: TrainConfig, console: Console, fresh: bool = True) -> list[Session]:
+    """Makes what a configuration asks for; several tasks count their own steps each."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    tasks = task_configs(config) if len(task_names(config)) > 1 else [config]
+    return [Session(task, console, fresh) for task in tasks]
+
+
+def _train(
+    sessions: list[Session], run: RunFolder, store: CheckpointStore, checkpoint: Checkpoint | None
+) -> None:
+    """Trains from the beginning or a checkpoint, evaluates, and marks the run as finished."""
+    first, last = sessions[0], sessions[-1]
+    total, several = first.config.total_timesteps, len(sessions) > 1
+    for index, session in enumerate(sessions):
+        folder = run.task(session.phases[0].name) if several else run
+        session.open_run(folder, lengths_of(checkpoint, index) if checkpoint else None)
+    with _training(sessions, run) as stop:
+        for session in sessions:
+            session.callbacks = make_callbacks(
+                session.config,
+                session.phases,
+                session.console,
+                stop,
+                session.phases[0].name if several else "",
+            )
+        checkpoints = Checkpoints(store, [Part(each.model, each.callbacks) for each in sessions])
+        save = checkpoints.save if all(can_save(each.model) for each in sessions) else _save_nothing
+        every = first.config.checkpoint_every_timesteps
+        # What the first learner does between two blocks, all others do not: between blocks as well.
+        first.callbacks.append(CheckpointCallback(every, total, save, stop, first.warn))
+        if checkpoint is not None:
+            # When the last learner begins, all have.
+            restore = partial(checkpoints.restore, checkpoint)
+            last.callbacks.insert(0, ResumeCallback(restore))
+        if several:
+            learners = MultiTask([session.model for session in sessions])
+            learners.learn(total, [session.callbacks for session in sessions])
+        else:
+            first.model.learn(total, first.callbacks, None)
     for session in sessions:
         session.save()
     for session in sessions:
-        session.say(f"{session.phases[0].name}:")
-        session.evaluate()
-    return run
+        if several:
+            session.say(f"{session.phases[0].name}:")
+        evaluate_session(session)
+    write_json(run.provenance, {**run.read_provenance(), "finished": now()})
+    if not first.config.keep_checkpoints:
+        store.remove()
+
+
+def _save_nothing() -> None:
+    """Stands in for a checkpoint where there can be none."""
 
 
 @contextmanager
-def _training(sessions: list["Session"]) -> Iterator[None]:
+def _training(sessions: list[Session], run: RunFolder) -> Iterator[StopSignals]:
     """Runs the training of some sessions: what must hold during it, and how it ends."""
     # Numbers below 1e-38 are zero: moments of weights that have gone still would crawl otherwise.
     torch.set_flush_denormal(True)
     try:
-        yield
-    except KeyboardInterrupt:
+        with StopSignals() as stop:
+            yield stop
+            stop.check()
+    except TrainingStopped:
         for session in sessions:
             session.save()
+        sessions[0].say(f"The agent so far is saved. To go on: sndqn train --resume {run.path}")
         raise
     finally:
         torch.set_flush_denormal(False)
@@ -97,113 +161,18 @@ def _training(sessions: list["Session"]) -> Iterator[None]:
             session.close()
 
 
-class Session:
-    """One agent in training: what the configuration means, and the folder it leaves.
-
-    Args:
-        config: Its configuration.
-        console: Where to say what happens.
-
-    Attributes:
-        phases: The environment's settings by the step from which they hold.
-        network: The network's description.
-        model: The algorithm.
-        run: The folder, once opened.
-    """
-
-    run: RunFolder
-
-    def __init__(self, config: TrainConfig, console: Console) -> None:
-        self.config, self.console = config, console
-        self.phases = env_phases(config)
-        self.say(self.phases[0].describe())
-        env = make_vec_env(self.phases[0], config.n_envs, seed=config.seed)
-        network = network_spec(config, env.observation_space)
-        self.model = make_model(config, env, network)
-        policy: Any = self.model.policy
-        self.network = replace(
-            network,
-            torso_kwargs=dict(policy.features_extractor_kwargs),
-            head_kwargs=self.model.head_kwargs(),
-            net_arch=tuple(policy.net_arch),
-        )
-        if config.init_from is not None:
-            new = start_from(policy, load_agent(agent_file(config.init_from)))
-            self.say(f"Starts from {config.init_from}; new layers: {', '.join(new) or 'none'}")
-
-    @property
-    def label(self) -> str:
-        """Names the run's folder, before the time."""
-        config = self.config
-        return f"{config.algo}-sn{config.sn_layers.replace('.', '_')}-seed{config.seed}"
-
-    def say(self, text: str) -> None:
-        """Prints a line."""
-        self.console.print(text, highlight=False, soft_wrap=True)
-
-    def open_run(self, inside: RunFolder | None = None) -> RunFolder:
-        """Makes the folder and writes down what is known before training.
-
-        Args:
-            inside: Folder of a run of several tasks, to make this one's in.
-        """
-        config, model = self.config, self.model
-        before = layer_norms(model.q_net, model.observation_space)
-        self.console.print(layer_table(before))
-        name = self.phases[0].name
-        self.run = run = (
-            RunFolder.create(config.runs_dir, name, self.label)
-            if inside is None
-            else inside.task(name)
-        )
-        write_bytes(run.config, config.to_yaml().encode())
-        write_json(run.provenance, provenance())
-        write_json(run.layers, {"before": [asdict(row) for row in before]})
-        model.set_logger(make_logger(run.metrics, run.tensorboard if config.tensorboard else None))
-        self.say(f"Run folder: {run.path}")
-        if model.will_compile(config.total_timesteps):
-            self.say(
-                "The first update compiles all others, which takes up to half a minute "
-                "(--compile never leaves it out)."
-            )
-        return run
-
-    def save(self) -> str:
-        """Writes the agent as it is."""
-        config, model = self.config, self.model
-        description = AgentDescription(
-            list(self.phases.values())[-1],
-            self.network,
-            config.algo,
-            model.num_timesteps,
-            config.seed,
-            config.eval_epsilon,
-        )
-        return save_agent(self.run.agent, model.q_net.state_dict(), description)
-
-    def close(self) -> None:
-        """Closes the metrics and the environments."""
-        self.model.logger.close()
-        assert self.model.env is not None
-        self.model.env.close()
-
-    def evaluate(self) -> None:
-        """Evaluates the saved agent, in every phase of its environment, and measures its layers."""
-        agent = load_agent(self.run.agent)
-        after = layer_norms(agent.network, agent.network.observation_space)
-        layers = json.loads(self.run.layers.read_text())
-        write_json(self.run.layers, {**layers, "after": [asdict(row) for row in after]})
-        *earlier, _ = self.phases.values()
-        for index, settings in enumerate(earlier):
-            self.say(f"Phase {index}: {settings.describe()}")
-            evaluate_run(self.run, protocol(self.config), self.console, index, settings)
-        evaluate_run(self.run, protocol(self.config), self.console)
-
-
-def agent_file(path: str) -> Path:
-    """Finds the agent of a run's folder, or takes an agent file as it is."""
-    given = Path(path)
-    return given if given.suffix == ".safetensors" else RunFolder.open(path).agent
+def evaluate_session(session: Session) -> None:
+    """Evaluates a saved agent, in every phase of its environment, and measures its layers."""
+    run, evaluation, console = session.run, protocol(session.config), session.console
+    agent = load_agent(run.agent)
+    after = layer_norms(agent.network, agent.network.observation_space)
+    layers = json.loads(run.layers.read_text())
+    write_json(run.layers, {**layers, "after": [asdict(row) for row in after]})
+    *earlier, _ = session.phases.values()
+    for index, settings in enumerate(earlier):
+        session.say(f"Phase {index}: {settings.describe()}")
+        evaluate_run(run, evaluation, console, index, settings)
+    evaluate_run(run, evaluation, console)
 
 
 def evaluate_run(

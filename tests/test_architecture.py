@@ -14,14 +14,16 @@ ROOT = Path(sndqn.__file__).parent
 # From the top down; what stands in one tuple stands side by side.
 ORDER = [
     ("cli",),
+    ("commands",),
     ("training",),
-    ("components", "transfer"),
+    ("session",),
+    ("components", "transfer", "resume"),
     ("callbacks", "zoo", "report"),
     ("algorithms",),
     ("policies", "contrib", "evaluation", "replay", "diagnostics"),
     ("networks", "envs", "runs", "config_files"),
     ("spectral", "targets", "losses", "optimizers", "config"),
-    ("errors",),
+    ("errors", "terminal", "signals"),
 ]
 HEIGHT = {unit: -level for level, units in enumerate(ORDER) for unit in units}
 # Two halves of one thing: the policies of Stable-Baselines3 and of sb3-contrib.

@@ -13,13 +13,18 @@ from sndqn.callbacks import EnvChanges
 from sndqn.components import env_phases
 from sndqn.config import make_config
 from sndqn.envs import EnvSettings, make_vec_env, resolve_env
+from sndqn.envs.journal import JournalVecEnv
 from sndqn.errors import ConfigError
 from sndqn.training import train
 
 
+def journaled(settings: EnvSettings, seed: int) -> JournalVecEnv:
+    return JournalVecEnv(make_vec_env(settings, 1), seed)
+
+
 def frames(settings: EnvSettings, seed: int, n_steps: int = 40) -> list[Any]:
     """What an environment shows under a fixed script of actions."""
-    env = make_vec_env(settings, 1, seed=seed)
+    env = journaled(settings, seed)
     shown = [env.reset()]
     shown += [env.step(np.array([step % 3]))[0].copy() for step in range(n_steps)]
     env.close()
@@ -28,7 +33,7 @@ def frames(settings: EnvSettings, seed: int, n_steps: int = 40) -> list[Any]:
 
 def play_through(phases: dict[int, EnvSettings], n_steps: int) -> list[Any]:
     """What a training sees of an environment that changes; every action follows the script."""
-    env = make_vec_env(phases[0], 1, seed=0)
+    env = journaled(phases[0], 0)
     model = sndqn.DQN(
         "SNMlpPolicy", env, learning_starts=10**6, train_freq=1, buffer_size=1000, seed=0,
         policy_kwargs={"net_arch": [8]},
@@ -65,12 +70,12 @@ def test_from_its_step_on_the_training_environment_has_the_new_stickiness(name: 
     script = n % 3  # where in the script of actions the second phase begins
     assert np.array_equal(second[0], again[0][0])
     if script == 2:  # the scripts differ: compare by the environment's own law instead
-        env = make_vec_env(sticky, 1, seed=1)
+        env = journaled(sticky, 1)
         env.reset()
         replayed = [env.step(np.array([(n + k) % 3]))[0].copy() for k in range(n - 1)]
         env.close()
         assert all(np.array_equal(a, b) for a, b in zip(second[1:], replayed, strict=True))
-        env = make_vec_env(still, 1, seed=1)
+        env = journaled(still, 1)
         env.reset()
         unlike = [env.step(np.array([(n + k) % 3]))[0].copy() for k in range(n - 1)]
         env.close()

@@ -3,6 +3,7 @@
 A variant says what its loss is, in `compute_losses`, and nothing else.
 """
 
+import math
 import warnings
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -19,7 +20,7 @@ from sndqn.algorithms.compilation import CompiledUpdate, compiler_available
 from sndqn.algorithms.exploration import ExplorationName, ExplorationSchedule
 from sndqn.algorithms.loop import ActAndLearnLoop
 from sndqn.algorithms.target_network import evaluating
-from sndqn.errors import ConfigError
+from sndqn.errors import ConfigError, TrainingError
 from sndqn.networks.heads import HeadName
 from sndqn.optimizers import Adam
 from sndqn.policies import POLICIES, SNDQNPolicy, SpectralPolicyMixin
@@ -279,6 +280,16 @@ class ValueBasedAlgorithm(ActAndLearnLoop):
                     buffer: Any = self.replay_buffer
                     buffer.update_priorities(buffer.sampled, priorities)
         self._n_updates += gradient_steps
+        if self.device.type == "cpu":  # elsewhere at each record: looking would wait for the device
+            self._check_loss()
+
+    def _check_loss(self) -> None:
+        loss = float(self._train_logs.get("loss", 0.0))
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"step {self.num_timesteps}, update {self._n_updates}: expected a finite loss, "
+                f"found {loss}. A lower --learning-rate, or --max-grad-norm, may help"
+            )
 
     def _draw(self, n_samples: int) -> Batch:
         buffer: Any = self.replay_buffer
@@ -318,6 +329,17 @@ class ValueBasedAlgorithm(ActAndLearnLoop):
             return
         if isinstance(self.policy, SpectralPolicyMixin):
             self.policy.compiled_refine = self._compiled.refine
+
+    def compile_now(self) -> None:
+        """Compiles the update as the first of a training does, drawing no random number."""
+        kept = np.random.get_state()
+        rows: Any = self.replay_buffer
+        batch = Batch(*rows.sample(self.batch_size, env=self._vec_normalize_env))
+        np.random.set_state(kept)
+        if self.n_random:
+            shape = self.batch_size, self.n_random
+            batch = batch._replace(random=torch.full(shape, 0.5, device=self.device))
+        self._compile_update(batch)
 
     def update(self, batch: Batch) -> Update:
         """Gives the clipped gradients of the loss, the priorities, and what to log."""
@@ -366,6 +388,7 @@ class ValueBasedAlgorithm(ActAndLearnLoop):
 
     def dump_logs(self) -> None:
         """Writes a record of the logs, the newest update's among them."""
+        self._check_loss()
         if self._n_updates:
             self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         for name, value in self._train_logs.items():

@@ -65,8 +65,9 @@ class ActAndLearnLoop(SB3DQN):
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
         self.policy.set_training_mode(False)  # as updates leave it
-        callback.on_training_start(locals(), globals())
         self.before_learning(total_timesteps - self.num_timesteps)
+        # Last, since a callback may give back the state of an earlier training.
+        callback.on_training_start(locals(), globals())
         return callback
 
     def learn_block(self, callback: BaseCallback, log_interval: int | None = None) -> bool:

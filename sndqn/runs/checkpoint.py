@@ -129,7 +129,7 @@ class CheckpointStore:
         self._passed_over.discard(final.name)
         self._awaited.clear()
         try:
-            self._prune()
+            self.prune()
         except RunFolderError as error:
             raise RunFolderError(f"{final} is saved, but what is older remains: {error}") from None
         return final
@@ -180,6 +180,20 @@ class CheckpointStore:
         for path in leftovers:
             self.storage.remove_tree(path)
 
+    def remove(self) -> None:
+        """Removes all checkpoints and chunks, each checkpoint at one stroke.
+
+        Raises:
+            RunFolderError: They cannot be removed.
+        """
+        for name in self._names():
+            self.storage.remove_tree(self._put_aside(name))
+        self._awaited.clear()
+        self.clean()
+        for path in (self.checkpoints, self.chunks.folder):
+            self.storage.remove_tree(path)
+        self._prepared = False
+
     def _prepare(self) -> None:
         """Makes the two folders, and brings their names to the disk once."""
         if self._prepared:
@@ -221,7 +235,12 @@ class CheckpointStore:
                 self.storage.remove_tree(self._put_aside(final.name))
             raise
 
-    def _prune(self) -> None:
+    def prune(self) -> None:
+        """Removes checkpoints that `keep` leaves out, and those that `load_newest` found damaged.
+
+        Raises:
+            RunFolderError: One cannot be removed.
+        """
         kept: set[int] = set()
         for name in self._names():
             step, _ = _order(name)

@@ -1,10 +1,14 @@
 """A run's folder: where each thing lies, and where the run came from.
 
 config.yaml            every setting, ready for --config
+tasks.yaml             in its place, where the run has several tasks, each with its own folder
 provenance.json        command, versions, machine, times
 layers.json            σ of every layer, before and after
 metrics.jsonl          one line per record
+timing.jsonl           what the clock said at each
 tensorboard/           the same, for TensorBoard
+checkpoints/, chunks/  to go on from, while the run is not finished
+lock                   held by the process that trains
 agent.safetensors      the agent, without code
 evaluation.json        the final evaluation
 traces/                one file per evaluated episode
@@ -98,10 +102,47 @@ class RunFolder:
             "give one that `sndqn train` made"
         )
 
+    @classmethod
+    def open_unfinished(cls, path: str | Path) -> "RunFolder":
+        """Opens a run, of one task or several, whose training or evaluation did not end.
+
+        Raises:
+            RunFolderError: There is none; it is finished; or it is one task of several.
+        """
+        root = Path(path)
+        run = cls(root) if (root / "tasks.yaml").is_file() else cls.open(root)
+        if (run.path.parent / "tasks.yaml").is_file():
+            raise RunFolderError(
+                f"{run.path} is one task of several: type sndqn train --resume {run.path.parent}"
+            )
+        if "finished" in run.read_provenance():
+            raise RunFolderError(
+                f"{run.path} is finished: expected one that was interrupted. Type sndqn train "
+                f"--config {run.config} to train another"
+            )
+        return run
+
+    def clean(self) -> None:
+        """Removes the files that an interrupted process was writing."""
+        for path in self.path.rglob(".*.tmp"):
+            path.unlink(missing_ok=True)
+
+    def read_provenance(self) -> dict[str, Any]:
+        """Reads provenance.json; {} where there is none yet."""
+        try:
+            found = json.loads(self.provenance.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"{self.provenance}: not readable: {error}") from None
+        return found if isinstance(found, dict) else {}
+
     config = property(lambda self: self.path / "config.yaml")
+    tasks = property(lambda self: self.path / "tasks.yaml")
     provenance = property(lambda self: self.path / "provenance.json")
     layers = property(lambda self: self.path / "layers.json")
     metrics = property(lambda self: self.path / "metrics.jsonl")
+    timing = property(lambda self: self.path / "timing.jsonl")
     tensorboard = property(lambda self: self.path / "tensorboard")
     agent = property(lambda self: self.path / "agent.safetensors")
     evaluation = property(lambda self: self.path / "evaluation.json")
@@ -164,7 +205,7 @@ def provenance() -> dict[str, Any]:
             continue
     return {
         "command": ["sndqn", *sys.argv[1:]],
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "started": now(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
@@ -172,3 +213,21 @@ def provenance() -> dict[str, Any]:
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "versions": versions,
     }
+
+
+def now() -> str:
+    """Gives the date and time with its zone, as ISO 8601."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def differences(before: dict[str, Any]) -> list[str]:
+    """Says, a line each, in what this machine and its packages differ from a run's provenance."""
+    here = provenance()
+    lines = []
+    for name in ("python", "platform", "cpus", "torch_threads", "cuda"):
+        if name in before and before[name] != here[name]:
+            lines.append(f"{name} is {here[name]}, was {before[name]}")
+    for package, version in before.get("versions", {}).items():
+        if here["versions"].get(package) != version:
+            lines.append(f"{package} is {here['versions'].get(package)}, was {version}")
+    return lines

@@ -1,32 +1,59 @@
-"""metrics.jsonl: one JSON object a line, through Stable-Baselines3's logger."""
+"""metrics.jsonl: one JSON object a line, through Stable-Baselines3's logger.
+
+It is the record of a run, and the same to the bit for the same configuration and seed, however
+often the run was interrupted. What the clock says stands in timing.jsonl, line for line beside it;
+TensorBoard's events are made from both.
+"""
 
 import json
 import math
 import os
+import shutil
 import time
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat
+from stable_baselines3.common.logger import KVWriter, Logger
 
 from sndqn.errors import RunFolderError
 
+_BY_THE_CLOCK = ("time/fps", "time/time_elapsed")
 
-class JsonLines(KVWriter):
-    """Appends each dump of the logger to a file, a line at a time.
 
-    A line has "timesteps", "seconds" since the start, and the logged values by name.
+class MetricsPaths(NamedTuple):
+    """Where a run's metrics lie; no TensorBoard events where that is None."""
+
+    metrics: Path
+    timing: Path
+    tensorboard: Path | None
+
+
+class MetricsWriter(KVWriter):
+    """Appends each dump of the logger to the files of a run, a line at a time.
+
+    A line has "timesteps", then in metrics.jsonl the logged values by name, in timing.jsonl
+    "seconds" of training, those before an interruption included, and steps per second.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.file = path.open("a", encoding="utf-8")
-        self.start = time.monotonic()
+    def __init__(self, paths: MetricsPaths) -> None:
+        earlier = _last_seconds(paths.timing)
+        self.start = time.monotonic() - earlier
+        self.metrics = paths.metrics.open("a", encoding="utf-8")
+        self.timing = paths.timing.open("a", encoding="utf-8")
+        self.events = _events(paths.tensorboard) if paths.tensorboard is not None else None
 
     def write(
         self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
     ) -> None:
-        """Writes one record."""
-        record: dict[str, Any] = {
+        """Writes one record.
+
+        Raises:
+            RunFolderError: The disk is full, or the files are gone.
+        """
+        record: dict[str, Any] = {"timesteps": step}
+        clock: dict[str, Any] = {
             "timesteps": step,
             "seconds": round(time.monotonic() - self.start, 3),
         }
@@ -34,21 +61,91 @@ class JsonLines(KVWriter):
             number = value.item() if hasattr(value, "item") else value
             if isinstance(number, int | float):
                 # JSON has no NaN; a diverged value must still be seen.
-                record[key] = number if math.isfinite(number) else str(number)
-        self.file.write(json.dumps(record) + "\n")
-        self.file.flush()
+                shown = number if math.isfinite(number) else str(number)
+                (clock if key in _BY_THE_CLOCK else record)[key] = shown
+        try:
+            for file, line in ((self.metrics, record), (self.timing, clock)):
+                file.write(json.dumps(line) + "\n")
+                file.flush()
+            if self.events is not None:
+                _add_scalars(self.events, record, clock)
+        except OSError as error:
+            raise RunFolderError(
+                f"cannot write {self.metrics.name}: {error.strerror}. Make room on its disk, then "
+                "type sndqn train --resume with the run's folder"
+            ) from None
+
+    def lengths(self) -> dict[str, int]:
+        """Brings both files to the disk and gives their lengths in bytes, by name.
+
+        Raises:
+            RunFolderError: The disk is full.
+        """
+        found = {}
+        for file in (self.metrics, self.timing):
+            try:
+                os.fsync(file.fileno())
+                found[Path(file.name).name] = os.fstat(file.fileno()).st_size
+            except OSError as error:
+                raise RunFolderError(f"cannot write {file.name}: {error.strerror}") from None
+        return found
 
     def close(self) -> None:
-        """Closes the file."""
-        self.file.close()
+        """Closes the files."""
+        for file in (self.metrics, self.timing):
+            with suppress(OSError):  # of a full disk, which was said when it was written to
+                file.close()
+        if self.events is not None:
+            self.events.close()
 
 
-def make_logger(metrics: Path, tensorboard: Path | None) -> Logger:
-    """Makes a logger that writes metrics.jsonl and, if asked, TensorBoard events."""
-    formats: list[KVWriter] = [JsonLines(metrics)]
-    if tensorboard is not None:
-        formats.append(TensorBoardOutputFormat(str(tensorboard)))
-    return Logger(folder=None, output_formats=formats)
+def make_logger(paths: MetricsPaths) -> Logger:
+    """Makes a logger that goes on writing a run's metrics."""
+    return Logger(folder=None, output_formats=[MetricsWriter(paths)])
+
+
+def rebuild_tensorboard(metrics: Path, timing: Path, tensorboard: Path) -> int:
+    """Makes a run's TensorBoard events anew from its metrics; gives the number of records.
+
+    Raises:
+        RunFolderError: The metrics are missing, or damaged.
+    """
+    try:
+        records = _read_lines(metrics)
+        clocks = _read_lines(timing) if timing.is_file() else [{} for _ in records]
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{metrics}: no metrics to read: {error}") from None
+    if tensorboard.is_dir() and not tensorboard.is_symlink():
+        shutil.rmtree(tensorboard)
+    events = _events(tensorboard)
+    for record, clock in zip(records, clocks, strict=False):
+        _add_scalars(events, record, clock)
+    events.close()
+    return len(records)
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _events(folder: Path) -> Any:
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+    return SummaryWriter(str(folder))
+
+
+def _add_scalars(events: Any, record: Mapping[str, Any], clock: Mapping[str, Any]) -> None:
+    for key, value in {**clock, **record}.items():
+        if key not in ("timesteps", "seconds"):
+            events.add_scalar(key, float(value), record["timesteps"])
+    events.flush()
+
+
+def _last_seconds(timing: Path) -> float:
+    if not timing.is_file():
+        return 0.0
+    *_, last = [{"seconds": 0.0}, *_read_lines(timing)]
+    return float(last["seconds"])
 
 
 def truncate(path: Path, n_bytes: int) -> None:

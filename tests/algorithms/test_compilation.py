@@ -25,7 +25,7 @@ REPRESENTATIVE = [("C51", "rainbow"), ("IQN", "munchausen-prioritized")]
 needs_compiler = pytest.mark.skipif(not compiler_available(), reason="no C++ compiler")
 
 
-def make(env_id: str = "CartPole-v1", **kwargs: Any) -> sndqn.DQN:
+def make(env_id: str = "CartPole-v1", **kwargs: Any) -> Any:
     """Makes a model that has filled its replay and made no update yet."""
     if env_id.startswith("MinAtar"):
         env: Any = make_vec_env(resolve_env(env_id), 2, seed=0)
@@ -133,7 +133,7 @@ def test_two_trainings_of_a_thousand_updates_give_the_same_network(
 @needs_compiler
 def test_what_was_compiled_acts_and_refines_as_the_policy_does() -> None:
     model = make()
-    batch = split(model.replay_buffer.sample(32), 32)[0]  # type: ignore[union-attr]
+    batch = split(model._draw(32), 32)[0]
     observations = torch.as_tensor(np.array(model._last_obs))
     before = {name: value.clone() for name, value in model.q_net.state_dict().items()}
     compiled = CompiledUpdate(model, batch, observations)
@@ -144,7 +144,7 @@ def test_what_was_compiled_acts_and_refines_as_the_policy_does() -> None:
     assert actions is not None
     assert torch.equal(actions, expected)
     assert compiled.greedy_actions(observations[:1]) is None, "another shape is not for it"
-    assert not compiled.accepts(split(model.replay_buffer.sample(8), 8)[0])  # type: ignore[union-attr]
+    assert not compiled.accepts(split(model._draw(8), 8)[0])
 
     apart = batch.observations.t().contiguous().t()
     assert not compiled.accepts(batch._replace(observations=apart)), "strides are part of the code"

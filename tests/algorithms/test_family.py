@@ -50,8 +50,8 @@ def test_a_saved_model_predicts_the_same_and_trains_on(variant: Variant, tmp_pat
     loaded = type(model).load(tmp_path / "model", env=cartpoles(), device="cpu")
     assert differences(state(model.policy), state(loaded.policy)) == []
     assert torch.equal(q_values(model.q_net), q_values(loaded.q_net))
-    actions = [m.predict(OBSERVATIONS.numpy(), deterministic=True)[0] for m in (model, loaded)]
-    assert np.array_equal(*actions)
+    expected, found = (m.predict(OBSERVATIONS.numpy(), deterministic=True) for m in (model, loaded))
+    assert np.array_equal(found[0], expected[0])
     loaded.learn(200, reset_num_timesteps=False)
     assert (loaded.num_timesteps, loaded._n_updates) == (400, 90)
     moved = differences(state(model.q_net), state(loaded.q_net))
@@ -195,7 +195,7 @@ def test_a_copied_policy_is_steered_by_its_own_scheduler(name: str) -> None:
 
 def test_settings_given_at_loading_reach_the_replay(tmp_path: Path) -> None:
     make(("DQN", "prioritized-3-steps")).save(tmp_path / "model")
-    changes = {"n_steps": 2, "gamma": 0.5, "prioritized": False}
+    changes: dict[str, Any] = {"n_steps": 2, "gamma": 0.5, "prioritized": False}
     model = ALGORITHMS["DQN"].load(tmp_path / "model", env=cartpoles(), **changes)
     replay: Any = model.replay_buffer
     assert type(replay) is FrameRing

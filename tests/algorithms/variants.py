@@ -98,14 +98,14 @@ def variants(names: Iterable[Variant], quick: Container[Variant]) -> pytest.Mark
 def normalises(variant: Variant) -> bool:
     """Whether a variant's networks are under SN, by its flags."""
     policy = VARIANTS[variant].get("policy_kwargs", {})
-    return policy.get("sn_layers") != "none" and policy.get("sn_mode") != "track"
+    return bool(policy.get("sn_layers") != "none" and policy.get("sn_mode") != "track")
 
 
 def cartpoles(n_envs: int = 1) -> DummyVecEnv:
     return DummyVecEnv([lambda: Monitor(gym.make("CartPole-v1"))] * n_envs)
 
 
-def make(variant: Variant, env: VecEnv | None = None, **kwargs: Any) -> ValueBasedAlgorithm:
+def make(variant: Variant, env: VecEnv | None = None, **kwargs: Any) -> Any:
     """Makes a small model; further arguments are the algorithm's, policy_kwargs those added."""
     algorithm, _ = variant
     flags = dict(VARIANTS[variant])

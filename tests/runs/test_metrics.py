@@ -5,13 +5,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sndqn.errors import RunFolderError
-from sndqn.runs.metrics import make_logger, truncate
+from sndqn.runs.metrics import MetricsPaths, make_logger, rebuild_tensorboard, truncate
+
+
+def paths(folder: Path, tensorboard: bool = False) -> MetricsPaths:
+    events = folder / "tensorboard" if tensorboard else None
+    return MetricsPaths(folder / "metrics.jsonl", folder / "timing.jsonl", events)
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard reads, by name: steps and values."""
+    events = EventAccumulator(str(folder)).Reload()
+    return {
+        name: [(event.step, event.value) for event in events.Scalars(name)]
+        for name in events.Tags()["scalars"]
+    }
 
 
 def test_numbers_are_written_and_divergence_is_seen(tmp_path: Path) -> None:
-    logger = make_logger(tmp_path / "metrics.jsonl", None)
+    logger = make_logger(paths(tmp_path))
     logger.record("train/loss", np.float32(0.5))
     logger.record("train/q_max", float("inf"))
     logger.record("note", "words")
@@ -25,12 +40,32 @@ def test_numbers_are_written_and_divergence_is_seen(tmp_path: Path) -> None:
     assert "note" not in record
 
 
-def test_tensorboard_gets_the_same(tmp_path: Path) -> None:
-    logger = make_logger(tmp_path / "metrics.jsonl", tmp_path / "tensorboard")
-    logger.record("a", 1.0)
+def test_tensorboard_gets_the_same_and_is_made_anew_from_the_record(tmp_path: Path) -> None:
+    logger = make_logger(paths(tmp_path, tensorboard=True))
+    for step in (1, 2):
+        logger.record("a", 0.5 * step)
+        logger.record("time/fps", 100)
+        logger.dump(step)
+    logger.close()
+    written = scalars(tmp_path / "tensorboard")
+    assert written == {"a": [(1, 0.5), (2, 1.0)], "time/fps": [(1, 100.0), (2, 100.0)]}
+    assert rebuild_tensorboard(*paths(tmp_path)[:2], tmp_path / "tensorboard") == 2
+    assert scalars(tmp_path / "tensorboard") == written
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 1
+
+
+def test_metrics_hold_nothing_of_the_clock_which_goes_on_where_it_was(tmp_path: Path) -> None:
+    logger = make_logger(paths(tmp_path))
+    logger.record("time/time_elapsed", 3.0)
     logger.dump(1)
     logger.close()
-    assert list((tmp_path / "tensorboard").glob("events.*"))
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"timesteps": 1}\n'
+    (tmp_path / "timing.jsonl").write_text('{"timesteps": 1, "seconds": 50.0}\n')
+    logger = make_logger(paths(tmp_path))
+    logger.dump(2)
+    logger.close()
+    last = json.loads((tmp_path / "timing.jsonl").read_text().splitlines()[-1])
+    assert 50 <= last["seconds"] < 100
 
 
 def test_cutting_keeps_exactly_what_stood_there_at_the_checkpoint(tmp_path: Path) -> None:
@@ -47,12 +82,12 @@ def test_cutting_keeps_exactly_what_stood_there_at_the_checkpoint(tmp_path: Path
 def test_after_a_cut_the_logger_goes_on_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     for step in (1, 2):
-        logger = make_logger(path, None)
+        logger = make_logger(paths(tmp_path))
         logger.dump(step)
         logger.close()
     first = path.read_text().splitlines(keepends=True)[0]
     truncate(path, len(first))
-    logger = make_logger(path, None)
+    logger = make_logger(paths(tmp_path))
     logger.dump(3)
     logger.close()
     lines = path.read_text().splitlines(keepends=True)

@@ -1,0 +1,132 @@
+"""One agent in training: what its configuration means, and the folder it leaves."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from stable_baselines3.common.callbacks import BaseCallback
+
+from sndqn.callbacks import ProgressCallback
+from sndqn.components import env_phases, make_model, network_spec
+from sndqn.config import TrainConfig
+from sndqn.diagnostics import layer_norms
+from sndqn.envs import make_vec_env
+from sndqn.envs.journal import JournalVecEnv
+from sndqn.report import layer_table
+from sndqn.runs.folder import RunFolder, provenance, write_bytes, write_json
+from sndqn.runs.metrics import MetricsPaths, make_logger, rebuild_tensorboard, truncate
+from sndqn.transfer import start_from
+from sndqn.zoo import AgentDescription, load_agent, save_agent
+
+
+class Session:
+    """One agent in training: what the configuration means, and the folder it leaves.
+
+    Args:
+        config: Its configuration.
+        console: Where to say what happens.
+        fresh: Whether it begins anew, and so from the weights of `init_from`; what is taken up
+            again will be given its own.
+
+    Attributes:
+        phases: The environment's settings by the step from which they hold.
+        network: The network's description.
+        model: The algorithm.
+        callbacks: What happens every so often, once training begins.
+        run: The folder, once opened.
+    """
+
+    run: RunFolder
+
+    def __init__(self, config: TrainConfig, console: Console, fresh: bool = True) -> None:
+        self.config, self.console = config, console
+        self.callbacks: list[BaseCallback] = []
+        self.phases = env_phases(config)
+        self.say(self.phases[0].describe())
+        env = JournalVecEnv(make_vec_env(self.phases[0], config.n_envs), config.seed)
+        network = network_spec(config, env.observation_space)
+        self.model = make_model(config, env, network)
+        policy: Any = self.model.policy
+        self.network = replace(
+            network,
+            torso_kwargs=dict(policy.features_extractor_kwargs),
+            head_kwargs=self.model.head_kwargs(),
+            net_arch=tuple(policy.net_arch),
+        )
+        if config.init_from is not None and fresh:
+            new = start_from(policy, load_agent(agent_file(config.init_from)))
+            self.say(f"Starts from {config.init_from}; new layers: {', '.join(new) or 'none'}")
+
+    @property
+    def label(self) -> str:
+        """Names the run's folder, before the time."""
+        config = self.config
+        return f"{config.algo}-sn{config.sn_layers.replace('.', '_')}-seed{config.seed}"
+
+    def say(self, text: str) -> None:
+        """Prints a line."""
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """Prints a line that someone should see."""
+        self.console.print(text, style="yellow", highlight=False, soft_wrap=True)
+
+    def open_run(self, run: RunFolder, lengths: Mapping[str, int] | None) -> None:
+        """Writes down what is known before training, or cuts the metrics to go on from.
+
+        Args:
+            run: Its folder.
+            lengths: Bytes of each metrics file at the checkpoint to go on from; None at the
+                beginning.
+        """
+        config, model = self.config, self.model
+        self.run = run
+        if lengths is None:
+            before = layer_norms(model.q_net, model.observation_space)
+            self.console.print(layer_table(before))
+            write_bytes(run.config, config.to_yaml().encode())
+            write_json(run.provenance, provenance())
+            write_json(run.layers, {"before": [asdict(row) for row in before]})
+        for path in (run.metrics, run.timing):
+            if path.exists():
+                truncate(path, 0 if lengths is None else lengths[path.name])
+        tensorboard = run.tensorboard if config.tensorboard else None
+        if tensorboard is not None and run.metrics.exists():
+            rebuild_tensorboard(run.metrics, run.timing, tensorboard)
+        model.set_logger(make_logger(MetricsPaths(run.metrics, run.timing, tensorboard)))
+        self.say(f"Run folder: {run.path}")
+        if model.will_compile(config.total_timesteps):
+            self.say(
+                "The first update compiles all others, which takes up to half a minute "
+                "(--compile never leaves it out)."
+            )
+
+    def save(self) -> str:
+        """Writes the agent as it is."""
+        config, model = self.config, self.model
+        description = AgentDescription(
+            list(self.phases.values())[-1],
+            self.network,
+            config.algo,
+            model.num_timesteps,
+            config.seed,
+            config.eval_epsilon,
+        )
+        return save_agent(self.run.agent, model.q_net.state_dict(), description)
+
+    def close(self) -> None:
+        """Closes the metrics, the progress bar and the environments."""
+        for callback in self.callbacks:
+            if isinstance(callback, ProgressCallback):
+                callback.close()
+        self.model.logger.close()
+        assert self.model.env is not None
+        self.model.env.close()
+
+
+def agent_file(path: str) -> Path:
+    """Finds the agent of a run's folder, or takes an agent file as it is."""
+    given = Path(path)
+    return given if given.suffix == ".safetensors" else RunFolder.open(path).agent

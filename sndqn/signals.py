@@ -1,0 +1,68 @@
+"""Being asked to stop, by Ctrl-C or by a scheduler, and stopping where nothing is lost."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class TrainingStopped(KeyboardInterrupt):
+    """Training was stopped by a signal, and everything is saved.
+
+    Attributes:
+        signum: The signal.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.signum = signum
+
+
+class StopSignals:
+    """Takes SIGINT and SIGTERM as a wish: `with StopSignals() as stop:`.
+
+    The first one is only remembered, for whoever looks at `requested` where the state is whole. The
+    second one acts as if nobody had waited for it. Outside the main thread, signals stay as they
+    were.
+
+    Attributes:
+        requested: The signal that asked to stop; None so far.
+    """
+
+    def __init__(self) -> None:
+        self.requested: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        """Installs the handlers."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = {signum: signal.signal(signum, self._handle) for signum in _SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Puts back the handlers there were before."""
+        self._restore()
+
+    def _restore(self) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+        self._before = {}
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self.requested is None:
+            self.requested = signum
+        else:
+            self._restore()
+            signal.raise_signal(signum)
+
+    def check(self) -> None:
+        """Raises `TrainingStopped` if someone asked to stop."""
+        if self.requested is not None:
+            raise TrainingStopped(self.requested)
