@@ -14,6 +14,7 @@ import sys, zipfile
 
 names = zipfile.ZipFile(sys.argv[1]).namelist()
 assert "sndqn/configs/atari/dqn.yaml" in names, "the wheel lacks the configurations"
+assert "sndqn/agents/index.json" in names, "the wheel lacks the agents"
 assert "sndqn/py.typed" in names, "the wheel lacks py.typed"
 assert not [n for n in names if n.startswith(("tests/", "scripts/", "agents/"))], names
 PY
@@ -21,6 +22,7 @@ python3 -m venv "$work/venv" 2> /dev/null || .venv/bin/python -m venv "$work/ven
 "$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check \
     --constraint requirements.lock "$wheel"
 cd "$work"
+"$work/venv/bin/sndqn" agents
 "$work/venv/bin/sndqn" train --env CartPole --total-timesteps 600 --learning-starts 200 \
     --eval-episodes 2 --runs-dir runs
 run=$(echo runs/CartPole-v1/*)

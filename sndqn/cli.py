@@ -1,22 +1,20 @@
-"""The commands: train, evaluate, replay, inspect.
+"""The command line: what one can type. What the commands do is in `sndqn.commands`.
 
 Each imports what it needs inside itself, so that `sndqn --help` answers at once.
 """
 
 import argparse
 import difflib
-import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args, get_origin
 
 from sndqn.errors import SndqnError
+from sndqn.terminal import printable
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
     from rich.console import Console
-
-    from sndqn.runs.folder import RunFolder
 
 USAGE = """\
 usage: sndqn COMMAND [options]
@@ -25,9 +23,12 @@ Deep Q-learning with spectral normalisation.
 
 commands:
   train      train an agent and evaluate it      sndqn train --env Breakout --sn-layers -2
-  evaluate   evaluate the agent of a run         sndqn evaluate runs/Breakout/...
+  evaluate   evaluate an agent again             sndqn evaluate runs/Breakout/...
   replay     make a video of an evaluated game   sndqn replay runs/Breakout/...
-  inspect    show a run and its layers' norms    sndqn inspect runs/Breakout/...
+  inspect    show an agent and its layers' norms sndqn inspect runs/Breakout/...
+  agents     list the agents that ship           sndqn agents
+  export     write an agent for other tools      sndqn export runs/Breakout/... --format onnx
+  import-sb3 take the weights of an SB3 zip      sndqn import-sb3 dqn.zip --env CartPole ...
 
 `sndqn COMMAND --help` lists a command's options.
 """
@@ -39,7 +40,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         prefix = "unrecognized arguments: "
         if message.startswith(prefix):
-            word = message.removeprefix(prefix).split()[0]
+            word = next(iter(message.removeprefix(prefix).split()), "")
             options = [option for action in self._actions for option in action.option_strings]
             near = difflib.get_close_matches(word.split("=")[0], options, n=1)
             hint = f": did you mean {near[0]}?" if near else f". `{self.prog} --help` lists them"
@@ -49,7 +50,7 @@ class _Parser(argparse.ArgumentParser):
 
 def fail(message: str) -> NoReturn:
     """Ends the program with a message for the person who typed, and status 2."""
-    print(f"sndqn: {message}", file=sys.stderr)
+    print(f"sndqn: {printable(message)}", file=sys.stderr)
     raise SystemExit(2)
 
 
@@ -73,9 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         COMMANDS[command](rest)
     except SndqnError as error:
         fail(str(error))
-    except KeyboardInterrupt:
-        print("sndqn: stopped by Ctrl-C", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        signum = getattr(stop, "signum", 2)
+        print(f"sndqn: {stop if str(stop) else 'stopped by Ctrl-C'}", file=sys.stderr)
+        return 128 + int(signum)
     return 0
 
 
@@ -95,6 +97,11 @@ def train(argv: Sequence[str]) -> None:
         metavar="FILE",
         help="YAML file with settings, or the name of a shipped one, such as dqn-nature",
     )
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="folder of an interrupted run, to go on with; takes no other option",
+    )
     group: Any = parser
     for name, field in TrainConfig.model_fields.items():
         if name in SECTIONS:
@@ -110,7 +117,22 @@ def train(argv: Sequence[str]) -> None:
     flags = {
         name: None if value == "none" and name in _NONES else value for name, value in flags.items()
     }
-    _train(flags.pop("config", None), flags)
+    run = flags.pop("resume", None)
+    if run is not None:
+        _resume(run, flags)
+    else:
+        _train(flags.pop("config", None), flags)
+
+
+def _resume(run: str, others: dict[str, Any]) -> None:
+    if others:
+        option = "--" + next(iter(others)).replace("_", "-")
+        fail(f"--resume: goes on with the run's own settings: leave out {option}")
+    from sndqn.training import resume
+
+    console = _console()
+    path = resume(run, console).path
+    console.print(f"Next: sndqn replay {path}", style="bold", highlight=False, soft_wrap=True)
 
 
 # Settings whose "none" is the absence of a value; for sn_layers it is a value.
@@ -174,38 +196,34 @@ def _train(config: str | None, flags: dict[str, Any]) -> None:
 def evaluate(argv: Sequence[str]) -> None:
     """`sndqn evaluate`."""
     parser = _Parser(
-        prog="sndqn evaluate", description="Evaluate the agent of a run again.", allow_abbrev=False
+        prog="sndqn evaluate", description="Evaluate an agent again.", allow_abbrev=False
     )
-    parser.add_argument("run", help="folder of a run")
+    parser.add_argument("agent", help=_AGENT)
     parser.add_argument("--episodes", type=int, metavar="N", help="whole episodes (the run's)")
     parser.add_argument("--epsilon", type=float, metavar="P", help="random actions (the run's)")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the episodes (the run's)")
     parser.add_argument("--max-steps", type=int, metavar="N", help="cut episodes (the run's)")
+    parser.add_argument(
+        "--output", metavar="FOLDER", help="for scores and traces (the run's folder, or beside)"
+    )
+    _add_pin(parser)
     arguments = parser.parse_args(argv)
 
-    from dataclasses import replace
-
-    from sndqn.runs.folder import RunFolder
-
-    run = RunFolder.open(arguments.run)
-    from sndqn.components import protocol
-    from sndqn.training import evaluate_run
+    from sndqn.commands import evaluate as command
 
     given = {
         name: value
         for name in ("episodes", "epsilon", "seed", "max_steps")
         if (value := getattr(arguments, name)) is not None
     }
-    console = _console()
-    evaluate_run(run, replace(protocol(_config_of(run)), **given), console)
-    console.print(f"Next: sndqn replay {run.path}", style="bold", highlight=False, soft_wrap=True)
+    command.evaluate(arguments.agent, given, arguments.output, arguments.sha256, _console())
 
 
-def _config_of(run: "RunFolder") -> Any:
-    from sndqn.config import make_config
-    from sndqn.config_files import read_config
+_AGENT = "folder of a run, agent file, or name of a shipped agent, such as CartPole/sn"
 
-    return make_config(read_config(str(run.config)))
+
+def _add_pin(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sha256", metavar="HEX", help="refuse any other agent file than this one")
 
 
 def replay(argv: Sequence[str]) -> None:
@@ -216,94 +234,27 @@ def replay(argv: Sequence[str]) -> None:
         "video or a window.",
         allow_abbrev=False,
     )
-    parser.add_argument("run", help="folder of a run, or a .trace.json file")
+    parser.add_argument("agent", help=f"{_AGENT}; or a .trace.json file")
     parser.add_argument("--episode", metavar="N", default="best", help="0, 1, ...; best (default)")
     parser.add_argument("--output", metavar="FILE", help="video file (videos/ in the run's folder)")
     parser.add_argument("--values", action="store_true", help="show Q-values beside the picture")
     parser.add_argument("--window", action="store_true", help="play in a window instead")
+    _add_pin(parser)
     arguments = parser.parse_args(argv)
-    _replay(arguments)
+    if arguments.sha256 is not None and not arguments.values:
+        parser.error("--sha256: the agent is read for --values alone. Type --values too")
 
+    from sndqn.commands import replay as command
 
-def _replay(arguments: argparse.Namespace) -> None:
-    from pathlib import Path
-
-    from sndqn.evaluation import (
-        read_trace,
-        rendering_of,
-        show_window,
-        trace_frames,
-        version_differences,
-        write_video,
+    command.replay(
+        arguments.agent,
+        arguments.episode,
+        arguments.output,
+        arguments.values,
+        arguments.window,
+        arguments.sha256,
+        _console(),
     )
-    from sndqn.runs.folder import RunFolder
-
-    given = Path(arguments.run)
-    run = None if given.is_file() else RunFolder.open(given)
-    path = given if run is None else _chosen_trace(run, arguments.episode)
-    trace = read_trace(path)
-    q_values = None
-    if arguments.values:
-        from sndqn.zoo import load_agent
-
-        if run is None:
-            run = RunFolder.open(path.resolve().parent.parent)
-        q_values = load_agent(run.agent).q_values
-    console = _console()
-    for line in version_differences(trace):
-        console.print(line, style="yellow", highlight=False, soft_wrap=True)
-    if not arguments.window:
-        # pygame then looks for no display, and complains of none, while it draws into memory.
-        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-    frames = trace_frames(trace, q_values)
-    fps = rendering_of(trace).fps
-    if arguments.window:
-        show_window(frames, fps)
-        return
-    name = path.name.removesuffix(".trace.json") + ("-values" if arguments.values else "")
-    folder = path.parent if run is None else run.videos
-    output = Path(arguments.output) if arguments.output else folder / f"{name}.mp4"
-    if arguments.output is None:
-        folder.mkdir(exist_ok=True)
-    count = write_video(output, _with_progress(frames, trace.length + 1, console), fps)
-    console.print(
-        f"{path.name}: return {trace.episode_return:g} in {trace.length} steps, replayed exactly",
-        highlight=False,
-        soft_wrap=True,
-    )
-    console.print(f"{output}: {count} frames", style="bold", highlight=False, soft_wrap=True)
-
-
-def _with_progress(frames: Iterator[Any], total: int, console: "Console") -> Iterator[Any]:
-    from rich.progress import track
-
-    return iter(
-        track(
-            frames,
-            "replaying",
-            total=total,
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-    )
-
-
-def _chosen_trace(run: "RunFolder", episode: str) -> Any:
-    import json
-
-    from sndqn.errors import RunFolderError
-
-    if not run.evaluation.is_file():
-        raise RunFolderError(f"{run.path} has no evaluation yet: type sndqn evaluate {run.path}")
-    returns = [row["episode_return"] for row in json.loads(run.evaluation.read_text())["episodes"]]
-    if episode == "best":
-        return run.trace(returns.index(max(returns)))
-    if not episode.isdigit() or int(episode) >= len(returns):
-        raise RunFolderError(
-            f"--episode: expected best or a number from 0 to {len(returns) - 1}, found {episode!r}"
-        )
-    return run.trace(int(episode))
 
 
 def inspect(argv: Sequence[str]) -> None:
@@ -313,35 +264,106 @@ def inspect(argv: Sequence[str]) -> None:
         description="Show an agent: what it learnt, its score, and the norm of every layer.",
         allow_abbrev=False,
     )
-    parser.add_argument("run", help="folder of a run, or an agent file")
+    parser.add_argument("agent", help=_AGENT)
+    _add_pin(parser)
     arguments = parser.parse_args(argv)
 
-    import json
-    from pathlib import Path
+    from sndqn.commands import inspect as command
 
-    from sndqn.runs.folder import RunFolder
+    command.inspect(arguments.agent, arguments.sha256, _console())
 
-    given = Path(arguments.run)
-    run = None if given.is_file() else RunFolder.open(given)
-    from sndqn.diagnostics import layer_norms
-    from sndqn.report import layer_table
-    from sndqn.zoo import load_agent
 
-    agent = load_agent(given if run is None else run.agent)
-    about = agent.description
-    console = _console()
-    console.print(about.settings.describe(), highlight=False, soft_wrap=True)
-    console.print(
-        f"{about.algo}, {about.timesteps:,} steps, seed {about.seed}; sha256 {agent.sha256}",
-        highlight=False,
-        soft_wrap=True,
+def agents(argv: Sequence[str]) -> None:
+    """`sndqn agents`."""
+    if argv and argv[0] == "add":
+        _add_agent(argv[1:])
+        return
+    parser = _Parser(
+        prog="sndqn agents",
+        usage="sndqn agents [NAME]\n       sndqn agents add RUN --name NAME",
+        description="List the agents that ship with sndqn, or show the card of one.",
+        allow_abbrev=False,
     )
-    if run is not None and run.evaluation.is_file():
-        returns = [e["episode_return"] for e in json.loads(run.evaluation.read_text())["episodes"]]
-        mean = sum(returns) / len(returns)
-        console.print(f"mean return {mean:.1f} over {len(returns)} episodes", highlight=False)
-    console.print(
-        layer_table(layer_norms(agent.network, agent.network.observation_space, exact=True))
+    parser.add_argument("name", nargs="?", help="whose card to show, such as CartPole/sn")
+    arguments = parser.parse_args(argv)
+
+    from sndqn.commands import agents as command
+
+    if arguments.name is None:
+        command.list_agents(_console())
+    else:
+        command.show_agent(arguments.name, _console())
+
+
+def _add_agent(argv: Sequence[str]) -> None:
+    parser = _Parser(
+        prog="sndqn agents add",
+        description="Put a finished run among the agents that ship, with card and index.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", help="folder of a run")
+    parser.add_argument("--name", required=True, help="its name within its environment")
+    arguments = parser.parse_args(argv)
+
+    from sndqn.commands import agents as command
+
+    command.add(arguments.run, arguments.name, _console())
+
+
+def export(argv: Sequence[str]) -> None:
+    """`sndqn export`."""
+    parser = _Parser(
+        prog="sndqn export",
+        description="Write an agent as a file of its own, for sndqn or for other tools.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("agent", help=_AGENT)
+    parser.add_argument(
+        "--format",
+        choices=("sndqn", "onnx", "sb3"),
+        default="sndqn",
+        help="an agent file (default), an ONNX model, or a zip for Stable-Baselines3",
+    )
+    parser.add_argument("--output", metavar="FILE", help="a new file (the agent's name, here)")
+    _add_pin(parser)
+    arguments = parser.parse_args(argv)
+
+    from sndqn.commands import convert
+
+    convert.export(
+        arguments.agent, arguments.format, arguments.output, arguments.sha256, _console()
+    )
+
+
+def import_sb3(argv: Sequence[str]) -> None:
+    """`sndqn import-sb3`."""
+    parser = _Parser(
+        prog="sndqn import-sb3",
+        description="Take the weights, and nothing else, out of a zip of Stable-Baselines3's DQN "
+        "with MlpPolicy or CnnPolicy. No pickle in it is read.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("zip", help="zip that DQN.save() wrote")
+    parser.add_argument("--env", metavar="NAME", required=True, help="environment it learnt")
+    parser.add_argument("--output", metavar="FILE", required=True, help="a new agent file")
+    parser.add_argument("--protocol", metavar="NAME", help="Atari's conventions it learnt under")
+    parser.add_argument(
+        "--activation",
+        choices=("relu", "tanh", "elu", "gelu", "silu"),
+        default="relu",
+        help="of its hidden layers, which the weights do not tell (relu)",
+    )
+    arguments = parser.parse_args(argv)
+
+    from sndqn.commands import convert
+
+    convert.import_agent(
+        arguments.zip,
+        arguments.env,
+        arguments.protocol,
+        arguments.activation,
+        arguments.output,
+        _console(),
     )
 
 
@@ -356,6 +378,9 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "evaluate": evaluate,
     "replay": replay,
     "inspect": inspect,
+    "agents": agents,
+    "export": export,
+    "import-sb3": import_sb3,
 }
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def _mapping(value: object) -> object:
         return value
     try:
         return yaml.safe_load(value) if "*" not in value else value
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         return value
 
 

@@ -4,6 +4,7 @@ Values come, later ones winning, from the defaults of `TrainConfig`, the shipped
 environment's suite (`configs/`), a file given by `--config`, and the flags.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from sndqn.config import TrainConfig, check_keys, make_config
 from sndqn.errors import ConfigError
 
 MAX_CONFIG_BYTES = 64 * 1024
+MAX_DEPTH = 8
 
 
 def configs_dir() -> Path:
@@ -66,18 +68,25 @@ def _first_line(error: Exception) -> str:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """The safe loader without aliases and duplicate keys: a file says each thing once."""
+    """The safe loader without aliases, duplicate keys and depth: a file says each thing once."""
+
+    depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not used here")
-        return super().compose_node(parent, index)
+        if self.depth == MAX_DEPTH:  # beyond use, and each level takes longer to read
+            raise yaml.YAMLError(f"settings nested more than {MAX_DEPTH} deep are not used here")
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"the key {key!r} stands twice")
+        words, count = Counter(map(repr, keys)).most_common(1)[0] if keys else ("", 0)
+        if count > 1:
+            raise yaml.YAMLError(f"the key {words} stands twice")
         return super().construct_mapping(node, deep)
 
 

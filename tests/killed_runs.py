@@ -29,7 +29,8 @@ SMALL: dict[str, Any] = {
     "env": "CartPole", "total_timesteps": 400, "learning_starts": 60, "buffer_size": 250,
     "batch_size": 8, "train_freq": 2, "gradient_steps": 1, "target_update_interval": 20,
     "features_dim": 8, "net_arch": "8", "log_every_timesteps": 90, "eval_episodes": 1,
-    "eval_every_timesteps": 150, "eval_max_steps": 30, "keep_best": True, "exploration_timesteps": 300,
+    "eval_every_timesteps": 210, "eval_max_steps": 30, "keep_best": True,
+    "exploration_timesteps": 300,
     "checkpoint_every_timesteps": 110, "tensorboard": False, "compile": "never", "threads": 1,
     "keep_checkpoints": True,
 }  # fmt: skip
@@ -74,7 +75,7 @@ def run_in_process(folder: Path, settings: dict[str, Any], fatal: int | None = N
     # Its output would be mixed with pytest's.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     torch.set_num_threads(1)
-    count_operations(folder, fatal)
+    Operations(folder, fatal)
     try:
         found = the_run(folder)
         if found is None:
@@ -85,51 +86,49 @@ def run_in_process(folder: Path, settings: dict[str, Any], fatal: int | None = N
         sys.exit(128 + stop.signum)
 
 
-def count_operations(folder: Path, fatal: int | None) -> None:
+class Operations:
     """Counts the operations that change files under a folder, and kills the process at one.
 
-    Before it is made, but for a write, of which half is made. The number of operations stands in
-    the file `operations` at the end.
+    Before it is made, but for a write, of which half is made. The number so far stands in the file
+    FOLDER.operations.
+
+    Args:
+        folder: The folder.
+        fatal: The number of the one to die at.
     """
-    count = 0
-    write, fsync = os.write, os.fsync
 
-    def before() -> bool:
-        nonlocal count
-        count += 1
-        (folder.parent / f"{folder.name}.operations").write_text(str(count))
-        return count == fatal
+    CHANGING = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
 
-    def die() -> None:
+    def __init__(self, folder: Path, fatal: int | None) -> None:
+        self.folder, self.fatal, self.count = folder, fatal, 0
+        self.write, self.fsync = os.write, os.fsync
+        os.write, os.fsync = self.watched_write, self.watched_fsync
+        sys.addaudithook(self.watch)
+
+    def is_fatal(self) -> bool:
+        self.count += 1
+        Path(f"{self.folder}.operations").write_text(str(self.count))
+        return self.count == self.fatal
+
+    def die(self) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    def half_a_write(descriptor: int, data: Any) -> int:
-        if before():
-            write(descriptor, bytes(data)[: len(data) // 2])
-            die()
-        return write(descriptor, data)
+    def watched_write(self, descriptor: int, data: Any) -> int:
+        if self.is_fatal():
+            self.write(descriptor, bytes(data)[: len(data) // 2])
+            self.die()
+        return self.write(descriptor, data)
 
-    def no_fsync(descriptor: int) -> None:
-        if before():
-            die()
-        fsync(descriptor)
+    def watched_fsync(self, descriptor: int) -> None:
+        if self.is_fatal():
+            self.die()
+        self.fsync(descriptor)
 
-    os.write, os.fsync = half_a_write, no_fsync
-    changing = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree"}
-
-    def hook(event: str, arguments: Any) -> None:
-        if event == "open":
-            path, _, flags = arguments
-            if not flags & (os.O_WRONLY | os.O_RDWR):
-                return
-        elif event in changing:
-            path = arguments[0]
-        else:
-            return
-        if isinstance(path, str | os.PathLike) and str(path).startswith(f"{folder}/") and before():
-            die()
-
-    sys.addaudithook(hook)
+    def watch(self, event: str, arguments: Any) -> None:
+        to_write = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        inside = arguments and str(arguments[0]).startswith(f"{self.folder}/")
+        if (to_write or event in self.CHANGING) and inside and self.is_fatal():
+            self.die()
 
 
 def start(folder: Path, settings: dict[str, Any], fatal: int | None = None) -> BaseProcess:

@@ -33,9 +33,11 @@ def test_a_run_leaves_all_its_files(run: RunFolder) -> None:
         "config.yaml",
         "evaluation.json",
         "layers.json",
+        "lock",
         "metrics.jsonl",
         "provenance.json",
         "tensorboard",
+        "timing.jsonl",
         "traces",
     ]
     assert len(list(run.traces.iterdir())) == 2
@@ -148,7 +150,7 @@ def test_selections_that_begin_with_a_dash_are_values(form: list[str], tmp_path:
         ("evaluate nowhere", "expected the folder of a run"),
         ("replay nowhere", "expected the folder of a run"),
         ("inspect nowhere", "expected the folder of a run"),
-        ("evaluate", "run"),
+        ("evaluate", "required: agent"),
         ("evaluate . --episodes many", "--episodes"),
     ],
 )

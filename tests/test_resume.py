@@ -4,14 +4,26 @@ By default a share of the trials is made; `./scripts/test.sh --slow tests/test_r
 every file operation of a small run, 200 random times of classic control and MinAtar, 20 of Atari.
 """
 
+import contextlib
+import json
+import os
 import random
 import shutil
+import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from killed_runs import ATARI, SMALL, VARIANTS, finish, n_operations, outcome, start, the_run
+from safetensors.torch import load, save
+from torch import Tensor
+
+from sndqn.errors import SndqnError
+from sndqn.runs.checkpoint import CheckpointStore
+from sndqn.training import resume
 
 slow = pytest.mark.slow
 
@@ -98,3 +110,143 @@ def test_an_atari_run_killed_at_any_time_ends_the_same(
     killed_at_random(tmp_path / "runs", reference, random.Random(trial))
     assert outcome(tmp_path / "runs") == reference.outcome
     assert the_run(tmp_path / "runs") is not None
+
+
+def stopped(folder: Path, settings: dict[str, Any], signum: int, after: float = 0.0) -> Path:
+    """Stops a run by a signal some seconds after its first record; gives its folder."""
+    process = start(folder, settings)
+    metrics: list[Path] = []
+    while not metrics or not metrics[0].stat().st_size:
+        time.sleep(0.02)
+        metrics = list(folder.glob("*/*/metrics.jsonl"))
+    time.sleep(after)
+    asked = time.monotonic()
+    assert process.pid is not None
+    os.kill(process.pid, signum)
+    process.join(30)
+    assert process.exitcode == 128 + signum
+    assert time.monotonic() - asked < 5
+    return metrics[0].parent
+
+
+SLOW_EVALUATION = {
+    **SMALL, "env": "MinAtar/Freeway", "channels": "4", "eval_episodes": 2, "eval_max_steps": 5000,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("signum", "settings", "after"),
+    [
+        (signal.SIGTERM, {**SMALL, "total_timesteps": 3000}, 0.0),
+        pytest.param(signal.SIGINT, {**SMALL, "total_timesteps": 3000}, 0.5, marks=slow),
+        pytest.param(signal.SIGTERM, SLOW_EVALUATION, 1.0, marks=slow),
+    ],
+)
+def test_a_signal_stops_within_5_seconds_and_loses_no_step(
+    signum: int, settings: dict[str, Any], after: float, references: Any, tmp_path: Path
+) -> None:
+    run = stopped(tmp_path / "runs", settings, signum, after)
+    checkpoint = CheckpointStore(run).load_newest()
+    assert checkpoint is not None
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert checkpoint.step >= records[-1]["timesteps"]
+    assert (run / "agent.safetensors").is_file()
+    finish(tmp_path / "runs", settings)
+    reference = references(f"{settings['env']} {settings['total_timesteps']}", settings)
+    assert outcome(tmp_path / "runs") == reference.outcome
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Gives a run of settings that was left in the middle, made when first asked for."""
+    made: dict[str, Path] = {}
+
+    def left_run(name: str) -> Path:
+        if name not in made:
+            folder = tmp_path_factory.mktemp("left") / "runs"
+            process = start(folder, VARIANTS[name])
+            while not list(folder.glob("*/*/checkpoints/step-*220/manifest.json")):
+                time.sleep(0.005)
+            process.kill()
+            process.join()
+            made[name] = folder
+        return made[name]
+
+    return left_run
+
+
+def changed(value: Any) -> Any:
+    """Another value of the same kind."""
+    if isinstance(value, Tensor):
+        if value.dtype == torch.bool:
+            return ~value
+        return value + 1 if value.is_floating_point() else (value + 1).to(value.dtype)
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
+        return str(int(value) + 2) if value.isdigit() else f"{value}?"
+    return 1 if value is None else value + 1
+
+
+def leaves(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The paths to all single values in JSON data."""
+    if isinstance(data, dict | list):
+        for key in data if isinstance(data, dict) else range(len(data)):
+            yield from leaves(data[key], (*path, key))
+    else:
+        yield path
+
+
+# Where the clock stands in the metrics; the way things lie in chunks, which another way also tells.
+WITHOUT_EFFECT = {"lengths/timing.jsonl"}
+
+
+@pytest.mark.parametrize("share", trials(12, 1))
+@pytest.mark.parametrize("variant", ["dqn", "rainbow"])
+def test_leaving_out_any_item_of_a_checkpoint_is_seen(
+    variant: str, share: int, references: Any, left: Any, tmp_path: Path
+) -> None:
+    reference = references(variant, VARIANTS[variant])
+    store = CheckpointStore(the_run(left(variant)) or tmp_path)
+    found = store.load_newest()
+    assert found is not None
+    tensors = load(found.files["state.safetensors"])
+    items: list[Any] = [name for name in tensors if tensors[name].numel()]
+    items += list(leaves(found.info["parts"][0]))
+    assert len(items) > 100
+    unseen = []
+    for number, item in enumerate(items[share::12]):
+        if not isinstance(item, str) and "/".join(map(str, item)) in WITHOUT_EFFECT:
+            continue
+        folder = tmp_path / str(number) / "runs"
+        shutil.copytree(left(variant), folder)
+        spoil(the_run(folder) or tmp_path, item)
+        with contextlib.suppress(SndqnError, ValueError, KeyError):  # it is refused
+            resume(the_run(folder) or tmp_path)
+            if outcome(folder) == reference.outcome:
+                unseen.append(item)
+        shutil.rmtree(folder)
+    assert not unseen
+
+
+def spoil(run: Path, item: Any) -> None:
+    """Changes one item of the newest checkpoint, a tensor by name or a value by its path."""
+    store = CheckpointStore(run)
+    found = store.load_newest()
+    assert found is not None
+    tensors = load(found.files["state.safetensors"])
+    if isinstance(item, str):
+        tensors[item] = changed(tensors[item])
+    else:
+        *way, last = item
+        place = found.info["parts"][0]
+        for key in way:
+            place = place[key]
+        place[last] = changed(place[last])
+    store.save(found.step, {"state.safetensors": save(tensors)}, found.chunks, found.info)
+
+
+def test_leaving_out_nothing_is_not(references: Any, left: Any, tmp_path: Path) -> None:
+    shutil.copytree(left("dqn"), tmp_path / "runs")
+    resume(the_run(tmp_path / "runs") or tmp_path)
+    assert outcome(tmp_path / "runs") == references("dqn", SMALL).outcome

@@ -36,11 +36,19 @@ def make_control_env(
             )
     except DependencyNotInstalled as error:
         raise MissingExtraError(_missing_package(settings.env_id, error)) from error
-    except (TypeError, ValueError, AssertionError) as error:
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{settings.env_id} needs a package that is not installed: {error}"
+        ) from error
+    except gymnasium.error.Error:
+        raise
+    except Exception as error:
+        # Someone else's code, called with what may be a stranger's values: anything can come.
+        reason = " ".join(str(error).split())[:200]
         if not settings.env_kwargs:
-            raise
+            raise ConfigError(f"{settings.env_id} cannot be made: {reason}") from error
         raise ConfigError(
-            f"env_kwargs: {settings.env_id} does not take {settings.env_kwargs}: {error}"
+            f"env_kwargs: {settings.env_id} does not take {settings.env_kwargs}: {reason}"
         ) from error
     try:
         _require_spaces(settings.env_id, env)

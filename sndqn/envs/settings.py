@@ -64,7 +64,7 @@ class _Settings:
         """Check every field against its annotation; an int where a float belongs becomes one."""
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
-            if field.type is float and type(value) is int:
+            if field.type is float and type(value) is int and abs(value) < 2**53:
                 # One spelling, so that equal settings have equal digests.
                 object.__setattr__(self, field.name, float(value))
             else:
@@ -247,6 +247,8 @@ class ControlSettings(_Settings):
         """Refuse what cannot be a Gymnasium id: importing `module:id` would run any module."""
         self._require_types()
         is_id = re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", self.env_id) is not None
+        # Gymnasium's bridges to the old Gym import whatever module their argument names.
+        is_id = is_id and not self.env_id.startswith("GymV")
         _require(is_id, "env_id", "a Gymnasium id such as 'CartPole-v1'", self.env_id)
         _require(self.protocol == "gymnasium", "protocol", "'gymnasium'", self.protocol)
         for name, value in self.env_kwargs.items():

@@ -328,7 +328,7 @@ class ImplicitQuantileHead(_DistributionHead):
     def outputs(self, features: Tensor, fractions: Tensor | None = None) -> Tensor:
         """Maps (batch, features), at fractions (batch, n), to quantiles (batch, actions, n)."""
         if fractions is None:
-            fractions = self.fractions.expand(len(features), -1)
+            fractions = self.fractions.expand(features.shape[0], -1)
         embedded = F.relu(self.embedding(torch.cos(fractions.unsqueeze(-1) * self.frequencies)))
         quantiles: Tensor = self.quantiles(features.unsqueeze(1) * embedded)
         return quantiles.squeeze(-1).transpose(1, 2)

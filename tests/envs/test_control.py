@@ -1,10 +1,12 @@
+import importlib.util
+
 import numpy as np
 import pytest
 from gymnasium import spaces
 from stable_baselines3.common.monitor import Monitor
 
 from sndqn.envs import ControlSettings, make_env
-from sndqn.errors import UnsupportedSpaceError
+from sndqn.errors import MissingExtraError, UnsupportedSpaceError
 
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Acrobot-v1", "LunarLander-v3"])
@@ -34,3 +36,9 @@ def test_discrete_observations_pass_through():
 def test_settings_from_elsewhere_are_checked_when_made():
     with pytest.raises(UnsupportedSpaceError, match="DQN needs Discrete actions"):
         make_env(ControlSettings(env_id="Pendulum-v1"))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jax") is not None, reason="jax is installed")
+def test_an_environment_whose_package_is_not_installed_says_so():
+    with pytest.raises(MissingExtraError, match="jax"):
+        make_env(ControlSettings(env_id="phys2d/CartPole-v1"))

@@ -54,6 +54,8 @@ def test_settings_of_the_other_suites_survive_json(settings):
         ({"suite": "minatar", "game": "pong"}, "game must be one of asterix"),
         ({"suite": "control", "env_id": "os:system"}, "env_id"),
         ({"suite": "control", "env_id": "../CartPole-v1"}, "env_id"),
+        ({"suite": "control", "env_id": "GymV21Environment-v0"}, "env_id"),
+        ({"suite": "atari", "sticky_actions": 10**400}, "sticky_actions must be of type float"),
         ([("suite", "atari")], "a mapping"),
     ],
 )

@@ -1,0 +1,1 @@
+"""What the commands do, one module each, once the command line has been read."""

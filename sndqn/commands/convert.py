@@ -1,0 +1,74 @@
+"""`sndqn export` and `sndqn import-sb3`: agents for other tools, and from Stable-Baselines3."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from sndqn.envs import resolve_env
+from sndqn.errors import AgentFileError
+from sndqn.runs.folder import write_bytes
+from sndqn.terminal import say
+from sndqn.zoo import Agent, agent_from_bytes, find_agent, read_agent_bytes
+from sndqn.zoo.export import to_onnx, to_sb3
+from sndqn.zoo.sb3_import import import_sb3
+
+_FORMATS: dict[str, tuple[str, Callable[[Agent], bytes]]] = {
+    "onnx": (".onnx", to_onnx),
+    "sb3": (".zip", to_sb3),
+}
+
+
+def export(given: str, form: str, output: str | None, sha256: str | None, console: Console) -> None:
+    """Writes an agent as a file of its own.
+
+    Args:
+        given: As for `sndqn.zoo.find_agent`.
+        form: "sndqn", "onnx" or "sb3".
+        output: The file; None for the agent's name in the current folder.
+        sha256: What the SHA-256 of the agent's file must be; None takes any.
+        console: Where to say what was written.
+    """
+    place = find_agent(given)
+    content = read_agent_bytes(place.file)
+    agent = agent_from_bytes(content, str(place.file), sha256)
+    suffix, convert = _FORMATS.get(form, (".safetensors", lambda _: content))
+    path = _new_file(output or f"{place.label}{suffix}")
+    converted = convert(agent)
+    write_bytes(path, converted)
+    say(console, f"{path}: {len(converted):,} bytes, of the agent with sha256 {agent.sha256}")
+
+
+def import_agent(
+    zip_file: str,
+    env: str,
+    protocol: str | None,
+    activation: str,
+    output: str,
+    console: Console,
+) -> None:
+    """Makes an agent file of the weights in an SB3 zip.
+
+    Args:
+        zip_file: The zip.
+        env: Name of the environment it learnt.
+        protocol: Of an Atari game; None for the default.
+        activation: Of its hidden layers.
+        output: The file to write.
+        console: Where to say what was written.
+    """
+    path = _new_file(output)
+    settings = resolve_env(env, protocol)
+    content = import_sb3(Path(zip_file), settings, activation)
+    agent = agent_from_bytes(content, zip_file)
+    write_bytes(path, content)
+    say(console, settings.describe())
+    say(console, f"{path}: weights alone, sha256 {agent.sha256}")
+    say(console, f"Next: sndqn evaluate {path}", style="bold")
+
+
+def _new_file(name: str) -> Path:
+    path = Path(name)
+    if path.exists():
+        raise AgentFileError(f"--output: {path} exists already. Type another name")
+    return path

@@ -1,0 +1,68 @@
+"""`sndqn evaluate`: plays the games of a protocol and keeps them as traces."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from sndqn.components import protocol
+from sndqn.config import TrainConfig, make_config
+from sndqn.config_files import read_config
+from sndqn.errors import RunFolderError
+from sndqn.evaluation import EvaluationProtocol
+from sndqn.runs.folder import RunFolder, write_bytes
+from sndqn.terminal import say
+from sndqn.training import evaluate_run
+from sndqn.zoo import Agent, agent_from_bytes, find_agent, read_agent_bytes
+
+
+def evaluate(
+    given: str, changes: dict[str, Any], output: str | None, sha256: str | None, console: Console
+) -> None:
+    """Evaluates an agent.
+
+    Args:
+        given: As for `sndqn.zoo.find_agent`.
+        changes: Of the protocol: `episodes`, `epsilon`, `seed`, `max_steps`.
+        output: Folder for evaluation, traces and a copy of the agent; None for the agent's own.
+        sha256: What the SHA-256 of the agent's file must be; None takes any.
+        console: Where to say how it goes.
+    """
+    place = find_agent(given)
+    content = read_agent_bytes(place.file)
+    agent = agent_from_bytes(content, str(place.file), sha256)
+    how = replace(_protocol(place.folder, agent), **changes)
+    target = place.output if output is None else RunFolder(Path(output))
+    if target.agent.absolute() != place.file.absolute():
+        _open_folder(target, content)
+    say(console, f"{agent.description.settings.describe()}")
+    say(console, f"sha256 {agent.sha256}")
+    evaluate_run(target, how, console)
+    say(console, f"Next: sndqn replay {target.path}", style="bold")
+
+
+def _protocol(folder: RunFolder, agent: Agent) -> EvaluationProtocol:
+    """Gives the protocol of an agent's training; of the defaults, where nobody knows it."""
+    if folder.config.is_file():
+        return protocol(make_config(read_config(str(folder.config))))
+    about = agent.description
+    default = protocol(TrainConfig(env=about.settings.name))
+    return replace(default, epsilon=about.eval_epsilon)
+
+
+def _open_folder(target: RunFolder, content: bytes) -> None:
+    """Makes a folder for an evaluation, with the agent in it, but not where another one is."""
+    try:
+        target.path.mkdir(parents=True, exist_ok=True)
+        other = target.config.exists() or (
+            target.agent.exists() and target.agent.read_bytes() != content
+        )
+    except OSError as error:
+        raise RunFolderError(f"--output: cannot make {target.path}: {error.strerror}") from None
+    if other:
+        raise RunFolderError(
+            f"{target.path}: expected a folder for this agent's evaluation, found another agent's: "
+            "type --output FOLDER"
+        )
+    write_bytes(target.agent, content)

@@ -1,0 +1,36 @@
+"""`sndqn inspect`: what an agent is, its score, and the norm of every layer."""
+
+from rich.console import Console
+
+from sndqn.diagnostics import layer_norms
+from sndqn.report import layer_table
+from sndqn.terminal import say
+from sndqn.zoo import find_agent, load_agent, read_evaluation
+
+
+def inspect(given: str, sha256: str | None, console: Console) -> None:
+    """Shows an agent.
+
+    Args:
+        given: As for `sndqn.zoo.find_agent`.
+        sha256: What the SHA-256 of the agent's file must be; None takes any.
+        console: Where to.
+    """
+    place = find_agent(given)
+    agent = load_agent(place.file, sha256)
+    about = agent.description
+    say(console, about.settings.describe())
+    say(
+        console,
+        f"{about.algo}, {about.timesteps:,} steps, seed {about.seed}; sha256 {agent.sha256}",
+    )
+    record = read_evaluation(place.folder)
+    if record is not None:
+        whose = "" if record.agent_sha256 == agent.sha256 else " (of another agent than this one)"
+        say(
+            console,
+            f"mean return {record.mean:.1f} ± {record.std:.1f} over {len(record.episodes)} "
+            f"episodes{whose}",
+        )
+    norms = layer_norms(agent.network, agent.network.observation_space, exact=True)
+    console.print(layer_table(norms))

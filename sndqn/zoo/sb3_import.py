@@ -1,0 +1,121 @@
+"""Weights out of a zip that Stable-Baselines3's DQN saved, and nothing else out of it.
+
+Of the members only policy.pth is read, by torch's reader of weights alone, in a process of its own
+with little memory and time. The rest of such a zip is pickles: it is never looked at.
+"""
+
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
+
+from sndqn.envs import EnvSettings
+from sndqn.errors import AgentFileError
+from sndqn.networks import NetworkSpec, SpectralSettings
+from sndqn.networks.factory import TorsoName
+from sndqn.zoo.container import pack
+from sndqn.zoo.description import AgentDescription
+
+MAX_BYTES = 128 * 1024 * 1024
+_CHILD = Path(__file__).with_name("sb3_weights.py")
+_SECONDS = 120
+# Before it, a crafted file could damage the memory of the reader of weights (CVE-2026-24747).
+_SAFE_TORCH = (2, 10)
+_CNN = [f"features_extractor.{name}" for name in ("cnn.0", "cnn.2", "cnn.4", "linear.0")]
+
+
+def import_sb3(path: Path, settings: EnvSettings, activation: str) -> bytes:
+    """Makes an agent file of the weights in an SB3 zip; `agent_from_bytes` checks what it says.
+
+    Args:
+        path: The zip, of DQN with MlpPolicy or CnnPolicy.
+        settings: The environment it learnt, which the zip does not say.
+        activation: Of its hidden layers, which the zip does not say either.
+
+    Raises:
+        AgentFileError: It is no such zip.
+    """
+    tensors = _weights(_policy(path), path)
+    spec = _network(tensors, activation, path)
+    return pack(tensors, AgentDescription(settings, spec, "dqn", 0, 0, 0.0))
+
+
+def _policy(path: Path) -> bytes:
+    """Gives the bytes of policy.pth, of which there must be one."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = [entry for entry in archive.infolist() if entry.filename == "policy.pth"]
+            content = b""
+            if len(found) == 1:
+                with archive.open(found[0]) as member:
+                    content = member.read(MAX_BYTES + 1)
+    except Exception as error:
+        # zipfile and its decompressors each have their own way to refuse damage.
+        reason = getattr(error, "strerror", None) or error
+        raise AgentFileError(f"{path}: expected a zip that SB3's DQN saved ({reason})") from None
+    if len(found) != 1:
+        raise AgentFileError(f"{path}: expected one policy.pth in the zip, found {len(found)}")
+    if len(content) > MAX_BYTES:
+        raise AgentFileError(f"{path}: expected at most {MAX_BYTES} bytes of weights, found more")
+    return content
+
+
+def _weights(content: bytes, path: Path) -> dict[str, Tensor]:
+    version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
+    if version < _SAFE_TORCH:
+        raise AgentFileError(
+            f"import-sb3: expected torch 2.10 or newer, whose reader of weights is safe, found "
+            f'{torch.__version__}: type pip install "torch>=2.10"'
+        )
+    # Isolated, and by its path: nothing of where the command was typed is imported.
+    command = [sys.executable, "-I", str(_CHILD)]
+    try:
+        done = subprocess.run(
+            command,
+            input=content,
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
+            env={"OMP_NUM_THREADS": "1"},
+        )
+        if done.returncode == 0:
+            tensors = load(done.stdout)
+            return {name.removeprefix("q_net."): tensor for name, tensor in tensors.items()}
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        reason = lines[-1] if done.returncode == 1 and lines else "more memory or time than allowed"
+    except (subprocess.TimeoutExpired, SafetensorError) as error:
+        reason = str(error)
+    raise AgentFileError(f"{path}: expected weights alone in policy.pth, found {reason}")
+
+
+def _network(tensors: dict[str, Tensor], activation: str, path: Path) -> NetworkSpec:
+    """Reads the network's sizes off the shapes of its weights."""
+    head = [name for name in tensors if re.fullmatch(r"q_net\.\d{1,3}\.weight", name)]
+    layers = [f"q_net.{2 * i}" for i in range(len(head))]
+    torso: TorsoName = "nature_cnn" if f"{_CNN[0]}.weight" in tensors else "mlp"
+    names = {
+        f"{layer}.{part}"
+        for layer in (*layers, *(_CNN if torso == "nature_cnn" else ()))
+        for part in ("weight", "bias")
+    }
+    if not head or set(tensors) != names:
+        other = sorted(names ^ set(tensors))
+        raise AgentFileError(
+            f"{path}: expected the network of SB3's MlpPolicy or CnnPolicy, found another "
+            f"({other[0][:60] if other else 'empty'})"
+        )
+    widths = [int(tensors[f"{layer}.bias"].numel()) for layer in layers]
+    dense = f"{_CNN[-1]}.bias"
+    return NetworkSpec(
+        torso,
+        torso_kwargs={"features_dim": int(tensors[dense].numel())} if dense in tensors else {},
+        net_arch=tuple(widths[:-1]),
+        activation=activation,
+        spectral=SpectralSettings("none"),
+    )

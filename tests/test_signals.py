@@ -1,0 +1,52 @@
+"""Being asked to stop: once is a wish, twice is an order."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from sndqn.signals import StopSignals, TrainingStopped
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_is_remembered_until_someone_looks(signum: int) -> None:
+    with StopSignals() as stop:
+        stop.check()
+        os.kill(os.getpid(), signum)
+        assert stop.requested == signum
+        with pytest.raises(TrainingStopped, match=signal.Signals(signum).name) as stopped:
+            stop.check()
+        assert stopped.value.signum == signum
+
+
+def test_the_second_signal_stops_at_once() -> None:
+    def be_asked_twice() -> None:
+        with StopSignals():
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        be_asked_twice()
+    assert not isinstance(stopped.value, TrainingStopped)
+
+
+def test_the_handlers_of_before_come_back() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with StopSignals():
+        assert signal.getsignal(signal.SIGINT) != before[0]
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_other_threads_leave_signals_alone() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    found = []
+
+    def enter() -> None:
+        with StopSignals():
+            found.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert found == [before]
