@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args, get_origin
 
 from sndqn.errors import SndqnError
-from sndqn.terminal import printable
+from sndqn.terminal import printable, say
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -132,7 +132,7 @@ def _resume(run: str, others: dict[str, Any]) -> None:
 
     console = _console()
     path = resume(run, console).path
-    console.print(f"Next: sndqn replay {path}", style="bold", highlight=False, soft_wrap=True)
+    say(console, f"Next: sndqn replay {path}", style="bold")
 
 
 # Settings whose "none" is the absence of a value; for sn_layers it is a value.
@@ -190,7 +190,7 @@ def _train(config: str | None, flags: dict[str, Any]) -> None:
 
     console = _console()
     run = train_agent(resolved, console)
-    console.print(f"Next: sndqn replay {run.path}", style="bold", highlight=False, soft_wrap=True)
+    say(console, f"Next: sndqn replay {run.path}", style="bold")
 
 
 def evaluate(argv: Sequence[str]) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -17,8 +16,10 @@ from sndqn.envs.journal import JournalVecEnv
 from sndqn.report import layer_table
 from sndqn.runs.folder import RunFolder, provenance, write_bytes, write_json
 from sndqn.runs.metrics import MetricsPaths, make_logger, rebuild_tensorboard, truncate
+from sndqn.terminal import say
 from sndqn.transfer import start_from
 from sndqn.zoo import AgentDescription, load_agent, save_agent
+from sndqn.zoo.find import find_agent
 
 
 class Session:
@@ -56,7 +57,7 @@ class Session:
             net_arch=tuple(policy.net_arch),
         )
         if config.init_from is not None and fresh:
-            new = start_from(policy, load_agent(agent_file(config.init_from)))
+            new = start_from(policy, load_agent(find_agent(config.init_from).file))
             self.say(f"Starts from {config.init_from}; new layers: {', '.join(new) or 'none'}")
 
     @property
@@ -67,11 +68,11 @@ class Session:
 
     def say(self, text: str) -> None:
         """Prints a line."""
-        self.console.print(text, highlight=False, soft_wrap=True)
+        say(self.console, text)
 
     def warn(self, text: str) -> None:
         """Prints a line that someone should see."""
-        self.console.print(text, style="yellow", highlight=False, soft_wrap=True)
+        say(self.console, text, style="yellow")
 
     def open_run(self, run: RunFolder, lengths: Mapping[str, int] | None) -> None:
         """Writes down what is known before training, or cuts the metrics to go on from.
@@ -124,9 +125,3 @@ class Session:
         self.model.logger.close()
         assert self.model.env is not None
         self.model.env.close()
-
-
-def agent_file(path: str) -> Path:
-    """Finds the agent of a run's folder, or takes an agent file as it is."""
-    given = Path(path)
-    return given if given.suffix == ".safetensors" else RunFolder.open(path).agent

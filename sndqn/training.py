@@ -31,6 +31,7 @@ from sndqn.runs.folder import RunFolder, differences, now, provenance, write_byt
 from sndqn.runs.lock import RunLock
 from sndqn.session import Session
 from sndqn.signals import StopSignals, TrainingStopped
+from sndqn.terminal import say
 from sndqn.zoo import load_agent
 
 
@@ -209,11 +210,10 @@ def evaluate_run(
     for episode, trace in enumerate(record.traces):
         write_trace(run.trace(episode), trace)
     write_json(run.evaluation, record.to_dict())
-    console.print(
+    say(
+        console,
         f"Mean return {record.mean:.1f} ± {record.std:.1f} over {evaluation.episodes} episodes "
         f"(ε {evaluation.epsilon:g}, seed {evaluation.seed}, whole games, raw scores)",
-        highlight=False,
-        soft_wrap=True,
     )
     return record
 

