@@ -30,6 +30,7 @@ from sndqn.signals import StopSignals
 
 _STATE = "state.safetensors"
 _MAX_FAILURES = 3
+_CHUNK_FRAMES = 2000
 
 
 @dataclass
@@ -77,6 +78,20 @@ class Checkpoints:
         # Where the chunks of each replay lie, by their numbers.
         self._chunks: list[dict[int, Any]] = [{} for _ in parts]
 
+    def save_chunks(self) -> None:
+        """Saves the frames that will not change any more, ahead of the next checkpoint.
+
+        Called between any two blocks, so that no checkpoint has much to do.
+
+        Raises:
+            RunFolderError: They cannot be written.
+        """
+        for index, (part, known) in enumerate(zip(self.parts, self._chunks, strict=True)):
+            replay = _replay(part)
+            newest = max(known, default=-1)
+            for number, data in finished_chunks(replay, newest, _chunk_slots(replay)):
+                known[number] = self.store.put_chunk(f"frames-{index}-{number:06d}", data)
+
     def save(self) -> None:
         """Saves everything, at the cost of what is new.
 
@@ -90,10 +105,9 @@ class Checkpoints:
             for index, (found, _) in enumerate(states)
             for name, tensor in found.items()
         }
-        for index, (part, known) in enumerate(zip(self.parts, self._chunks, strict=True)):
-            for number, data in finished_chunks(_replay(part), after=max(known, default=-1)):
-                known[number] = self.store.put_chunk(f"frames-{index}-{number:06d}", data)
-            needed = states[index][1]["replay"]["chunks"]
+        self.save_chunks()
+        for index, (_, data) in enumerate(states):
+            known, needed = self._chunks[index], data["replay"]["chunks"]
             self._chunks[index] = {number: known[number] for number in needed}
         self.store.save(
             self.parts[0].model.num_timesteps,
@@ -137,7 +151,7 @@ def lengths_of(checkpoint: Checkpoint, index: int) -> dict[str, int]:
 def _state(part: Part) -> tuple[dict[str, Tensor], dict[str, Any]]:
     model_tensors, model = get_state(part.model)
     _check_finite(model_tensors, part.model.num_timesteps)
-    arrays, replay = snapshot(_replay(part))
+    arrays, replay = snapshot(_replay(part), _chunk_slots(_replay(part)))
     actions, journal = part.journal.state()
     tensors = {f"model/{name}": tensor for name, tensor in model_tensors.items()}
     tensors |= {f"replay/{name}": torch.from_numpy(array) for name, array in arrays.items()}
@@ -184,6 +198,11 @@ def _replay(part: Part) -> FrameRing:
     return part.model.replay_buffer
 
 
+def _chunk_slots(replay: FrameRing) -> int:
+    """Gives the slots of a chunk: of so few frames that writing one is hardly felt, 14 MB."""
+    return max(_CHUNK_FRAMES // replay.n_envs, 1)
+
+
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
@@ -208,6 +227,7 @@ class CheckpointCallback(BaseCallback):
         every_timesteps: Steps between two; 0 leaves out those on the way.
         total_timesteps: Steps of the whole training.
         save: Saves one.
+        save_ahead: Saves what need not wait for one.
         stop: Looked at between two blocks.
         warn: Says what went wrong, where training goes on nevertheless.
     """
@@ -217,6 +237,7 @@ class CheckpointCallback(BaseCallback):
         every_timesteps: int,
         total_timesteps: int,
         save: Callable[[], None],
+        save_ahead: Callable[[], None],
         stop: StopSignals,
         warn: Callable[[str], None],
     ) -> None:
@@ -224,6 +245,7 @@ class CheckpointCallback(BaseCallback):
         self.every_timesteps = every_timesteps
         self.total_timesteps = total_timesteps
         self.save = save
+        self.save_ahead = save_ahead
         self.stop = stop
         self.warn = warn
         self.next_at = 0
@@ -243,17 +265,20 @@ class CheckpointCallback(BaseCallback):
         if self.stop.requested is not None:
             self.save()
             self.stop.check()
-        if self.every_timesteps and self.model.num_timesteps >= self.next_at:
-            self._plan()
-            self._try_to_save()
+        if self.every_timesteps:
+            if self.model.num_timesteps >= self.next_at:
+                self._plan()
+                self._try(self.save)
+            elif not self.failures:  # else the next checkpoint will tell whether there is room
+                self._try(self.save_ahead)
 
     def _on_rollout_end(self) -> None:
         if self.model.num_timesteps >= self.total_timesteps:
-            self._try_to_save()
+            self._try(self.save)
 
-    def _try_to_save(self) -> None:
+    def _try(self, to_save: Callable[[], None]) -> None:
         try:
-            self.save()
+            to_save()
             self.failures = 0
         except RunFolderError as error:
             self.failures += 1

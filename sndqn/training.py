@@ -114,10 +114,13 @@ def _train(
                 session.phases[0].name if several else "",
             )
         checkpoints = Checkpoints(store, [Part(each.model, each.callbacks) for each in sessions])
-        save = checkpoints.save if all(can_save(each.model) for each in sessions) else _save_nothing
+        save, save_ahead = checkpoints.save, checkpoints.save_chunks
+        if not all(can_save(each.model) for each in sessions):
+            first.warn("No checkpoints: observations that are a dictionary cannot be saved")
+            save = save_ahead = _save_nothing
         every = first.config.checkpoint_every_timesteps
         # What the first learner does between two blocks, all others do not: between blocks as well.
-        first.callbacks.append(CheckpointCallback(every, total, save, stop, first.warn))
+        first.callbacks.append(CheckpointCallback(every, total, save, save_ahead, stop, first.warn))
         if checkpoint is not None:
             # When the last learner begins, all have.
             restore = partial(checkpoints.restore, checkpoint)
