@@ -51,7 +51,6 @@ def agents_table(agents: Mapping[str, Mapping[str, Any]]) -> Table:
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("name", overflow="fold")
-    table.add_column("environment", overflow="fold")
     table.add_column("algorithm")
     table.add_column("SN on")
     for name in ("steps", "score", "kB"):
@@ -59,7 +58,6 @@ def agents_table(agents: Mapping[str, Mapping[str, Any]]) -> Table:
     for name, entry in agents.items():
         table.add_row(
             name,
-            entry["env"],
             entry["algo"],
             entry["sn_layers"],
             f"{entry['timesteps']:,}",
