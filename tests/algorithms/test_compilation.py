@@ -1,6 +1,9 @@
 """The compiled update is the eager one."""
 
 import copy
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -216,3 +219,26 @@ def test_where_compiling_fails_training_goes_on_and_says_so(
         model.train(3, batch_size=32)
     assert model._compiled is None
     assert model._n_updates == 3
+
+
+IQN_ON_TWO_THREADS = """
+import sys, torch
+from sndqn.config import make_config
+from sndqn.config_files import layered_config
+from sndqn.training import train
+flags = {
+    "env": "MinAtar/Breakout", "total_timesteps": 1600, "learning_starts": 1000, "threads": 2,
+    "compile": "always", "eval_episodes": 1, "eval_max_steps": 5, "tensorboard": False,
+    "runs_dir": sys.argv[1],
+}
+train(layered_config("minatar", "breakout", "iqn", flags))
+"""
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_iqn_on_minatar_runs_compiled_on_two_threads(tmp_path: Path) -> None:
+    """A process of its own: what this guards against ends it."""
+    command = [sys.executable, "-c", IQN_ON_TWO_THREADS, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-500:]
