@@ -80,11 +80,15 @@ def set_state(
                 "it is of another network"
             )
     model.policy.load_state_dict(given)
+    optimizer = model.policy.optimizer
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     moments: dict[int, dict[str, Tensor]] = {}
     for key, value in _under(tensors, "optimizer/").items():
         index, _, name = key.partition("/")
-        moments.setdefault(int(index), {})[name] = value.clone()
-    optimizer = model.policy.optimizer
+        like = trained[int(index)]
+        # A moment lies in memory as its weight does (channels last): the fused step takes it so.
+        own_layout = torch.empty_like(like if like.shape == value.shape else value)
+        moments.setdefault(int(index), {})[name] = own_layout.copy_(value)
     groups = [
         {key: tuple(value) if isinstance(value, list) else value for key, value in group.items()}
         | {"params": known["params"]}
