@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from sndqn.config import make_config
+from sndqn.runs.folder import RunFolder
 from sndqn.signals import TrainingStopped
 from sndqn.training import resume, train
 
@@ -80,7 +81,7 @@ def run_in_process(folder: Path, settings: dict[str, Any], fatal: int | None = N
         found = the_run(folder)
         if found is None:
             train(make_config({**settings, "runs_dir": str(folder)}))
-        else:
+        elif "finished" not in RunFolder(found).read_provenance():  # it was killed on its way out
             resume(found)
     except TrainingStopped as stop:
         sys.exit(128 + stop.signum)

@@ -204,6 +204,7 @@ MADE_ANEW = (
     r"lengths/timing\.jsonl",  # what the clock said
     r"replay/chunk_slots",  # how frames lie in chunks, of which there is none yet
     r"replay/beta",  # follows from the progress, at each draw
+    r"0/replay/sampled",  # the newest draw, whose priorities are set already
     r"0/replay/follows",  # asked for only where an observation is not the one expected
     r"0/model/policy/q_net_target\..*\.running_[uv]",  # copied with the weights at each update
     r"0/model/log/.*",  # the newest update's, for a record that comes before the next one

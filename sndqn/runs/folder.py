@@ -124,7 +124,7 @@ class RunFolder:
 
     def clean(self) -> None:
         """Removes the files that an interrupted process was writing."""
-        for path in self.path.rglob(".*.tmp"):
+        for path in (*self.path.rglob(".*.tmp"), *self.path.rglob(".*.part")):
             path.unlink(missing_ok=True)
 
     def read_provenance(self) -> dict[str, Any]:
