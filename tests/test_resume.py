@@ -186,7 +186,10 @@ def changed(value: Any) -> Any:
         return not value
     if isinstance(value, str):
         return str(int(value) + 2) if value.isdigit() else f"{value}?"
-    return 1 if value is None else value + 1
+    if value is None:
+        return 1
+    # Not one more everywhere: that random number happens to be one that is drawn and thrown away.
+    return value - 1 if value > 500 else value + 1
 
 
 def leaves(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
