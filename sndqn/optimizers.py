@@ -3,12 +3,20 @@
 import math
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from sndqn.errors import ConfigError
+
+
+class Moments(NamedTuple):
+    """What Adam remembers of a list of parameters: one tensor of each kind for each of them."""
+
+    exp_avgs: list[Tensor]
+    exp_avg_sqs: list[Tensor]
+    steps: list[Tensor]
 
 
 class Adam(torch.optim.Adam):
@@ -40,7 +48,7 @@ class Adam(torch.optim.Adam):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        self._lists: dict[int, tuple[list[Tensor], ...]] = {}
+        self._moments: dict[int, tuple[list[Tensor], Moments]] = {}
         self.scheduler: Any = None
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
 
@@ -57,37 +65,64 @@ class Adam(torch.optim.Adam):
         return result
 
     @torch.no_grad()
-    def apply(self, params: list[Any], gradients: list[Tensor], index: int = 0) -> None:
+    def apply(
+        self,
+        params: list[Any],
+        gradients: list[Tensor],
+        index: int = 0,
+        sizes: Tensor | None = None,
+    ) -> None:
         """Makes one step of a group with these gradients, past `.grad` and the hooks.
 
         Args:
             params: Parameters of the group; always the same list.
             gradients: One for each.
             index: Of the group.
+            sizes: What `advance` gave, as a tensor. With it the step is made of plain operations,
+                for whoever compiles it: the same to rounding.
         """
-        self._step_group(index, self.param_groups[index], params, gradients)
+        self._step_group(index, self.param_groups[index], params, gradients, sizes)
+
+    def advance(self, index: int, params: list[Any]) -> tuple[float, float]:
+        """Counts a step t of a group; gives its size η / (1 - β₁ᵗ), and 1 - β₂ᵗ.
+
+        For parameters that have had equally many steps.
+        """
+        step = self.moments(index, params).steps[0]
+        step.add_(1)
+        size, correction = self._size(self.param_groups[index], step.double())
+        return float(size), float(correction)
 
     def _step_group(
-        self, index: int, group: dict[str, Any], params: list[Tensor], gradients: list[Any]
+        self,
+        index: int,
+        group: dict[str, Any],
+        params: list[Tensor],
+        gradients: list[Any],
+        sizes: Tensor | None = None,
     ) -> None:
         if not params:
             return
-        exp_avgs, exp_avg_sqs, steps = self._moments(index, params)
-        for step in set(steps):  # one tensor for all, unless some have had fewer steps
+        moments = self.moments(index, params)
+        steered = "none" if self.scheduler is None else self.scheduler.name
+        if steered == "div_grad":
+            gradients = list(map(torch.div, gradients, self.scheduler.factors(params)))
+        if sizes is not None:
+            self._plain_step(group, params, gradients, moments, [sizes.unbind()] * len(params))
+            return
+        for step in set(moments.steps):  # one tensor for all, unless some have had fewer steps
             step.add_(1)
-        if self.scheduler is not None and self.scheduler.name == "div_grad":
-            factors = self.scheduler.factors(params)
-            gradients = list(map(torch.div, gradients, factors))
-        elif self.scheduler is not None:
-            self._scheduled_step(group, params, gradients, (exp_avgs, exp_avg_sqs, steps))
+        if steered in ("mul_eps", "div_lr"):
+            each = [self._size(group, step) for step in moments.steps]
+            self._plain_step(group, params, gradients, moments, each)
             return
         torch._fused_adam_(
             params,
             gradients,
-            exp_avgs,
-            exp_avg_sqs,
+            moments.exp_avgs,
+            moments.exp_avg_sqs,
             [],
-            steps,
+            moments.steps,
             lr=group["lr"],
             beta1=group["betas"][0],
             beta2=group["betas"][1],
@@ -97,36 +132,47 @@ class Adam(torch.optim.Adam):
             maximize=False,
         )
 
-    def _scheduled_step(
+    def _plain_step(
         self,
         group: dict[str, Any],
         params: list[Tensor],
         gradients: list[Tensor],
-        moments: tuple[list[Tensor], ...],
+        moments: Moments,
+        sizes: list[Any],
     ) -> None:
-        """Makes a step whose ε or learning rate is a tensor of each parameter, which none fuses."""
-        exp_avgs, exp_avg_sqs, steps = moments
+        """Makes a step by plain operations, whose ε or size is a tensor of each parameter."""
         beta1, beta2 = group["betas"]
         if group["weight_decay"]:
             decay = group["weight_decay"]
             gradients = list(torch._foreach_add(gradients, params, alpha=decay))
-        torch._foreach_lerp_(exp_avgs, gradients, 1 - beta1)
-        torch._foreach_mul_(exp_avg_sqs, beta2)
-        torch._foreach_addcmul_(exp_avg_sqs, gradients, gradients, 1 - beta2)
-        by_eps = self.scheduler.name == "mul_eps"
-        for p, m, v, step, factor in zip(
-            params, exp_avgs, exp_avg_sqs, steps, self.scheduler.factors(params), strict=True
+        torch._foreach_lerp_(moments.exp_avgs, gradients, 1 - beta1)
+        torch._foreach_mul_(moments.exp_avg_sqs, beta2)
+        torch._foreach_addcmul_(moments.exp_avg_sqs, gradients, gradients, 1 - beta2)
+        name = None if self.scheduler is None else self.scheduler.name
+        factors = [1.0] * len(params)
+        if name in ("mul_eps", "div_lr"):
+            factors = self.scheduler.factors(params)
+        for p, m, v, (size, correction), factor in zip(
+            params, moments.exp_avgs, moments.exp_avg_sqs, sizes, factors, strict=True
         ):
-            root = (v / _bias_correction(beta2, step)).sqrt_()
-            root = root.add_(group["eps"] * factor) if by_eps else root.add_(group["eps"])
-            rate = group["lr"] / _bias_correction(beta1, step)
-            p.sub_(m / root * (rate if by_eps else rate / factor))
+            eps = group["eps"] * factor if name == "mul_eps" else group["eps"]
+            root = (v / correction).sqrt_().add_(eps)
+            p.sub_(m / root * (size / factor if name == "div_lr" else size))
 
-    def _moments(self, index: int, params: list[Tensor]) -> tuple[list[Tensor], ...]:
-        """Gives the group's state as lists in the order of the parameters, made where missing."""
-        known = self._lists.get(index)
-        if known is not None and (known[3] is params or self._same(known[3], params)):
-            return known[:3]
+    @staticmethod
+    def _size(group: dict[str, Any], step: Any) -> tuple[Any, Any]:
+        """Gives the size η / (1 - β₁ᵗ) of step t, a number or a tensor, and 1 - β₂ᵗ."""
+        beta1, beta2 = group["betas"]
+        return group["lr"] / _bias_correction(beta1, step), _bias_correction(beta2, step)
+
+    def moments(self, index: int, params: list[Tensor]) -> Moments:
+        """Gives the state of a group's parameters, made where missing.
+
+        The same object each time, until another state is loaded.
+        """
+        known = self._moments.get(index)
+        if known is not None and (known[0] is params or self._same(known[0], params)):
+            return known[1]
         for p in params:
             if not self.state[p]:
                 self.state[p] = {
@@ -139,9 +185,9 @@ class Adam(torch.optim.Adam):
             for state in states:
                 state["step"] = states[0]["step"]
         names = ("exp_avg", "exp_avg_sq", "step")
-        lists = tuple([state[name] for state in states] for name in names)
-        self._lists[index] = (*lists, params)
-        return lists
+        found = Moments(*([state[name] for state in states] for name in names))
+        self._moments[index] = (params, found)
+        return found
 
     @staticmethod
     def _same(known: list[Tensor], params: list[Tensor]) -> bool:
@@ -156,7 +202,7 @@ class Adam(torch.optim.Adam):
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Also how a state dict is loaded: the lists would hold the old state's tensors.
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._lists = {}
+        self._moments = {}
         self.__dict__.setdefault("scheduler", None)
 
 

@@ -5,6 +5,7 @@ A variant says what its loss is, in `compute_losses`, and nothing else.
 
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from sndqn.algorithms.loop import ActAndLearnLoop
 from sndqn.algorithms.target_network import evaluating
 from sndqn.errors import ConfigError, TrainingError
 from sndqn.networks.heads import HeadName
-from sndqn.optimizers import Adam
+from sndqn.optimizers import Adam, Moments
 from sndqn.policies import POLICIES, SNDQNPolicy, SpectralPolicyMixin
 from sndqn.replay import Batch, FrameRing, PrioritizedFrameRing
 
@@ -274,8 +275,7 @@ class ValueBasedAlgorithm(ActAndLearnLoop):
             for batch in batches:
                 if self._noisy is not None:
                     self._noisy.reset_noise()
-                gradients, priorities, self._train_logs = learner.update(batch)
-                self._step_optimizer(gradients)
+                priorities, self._train_logs = learner.step(batch)
                 if self.prioritized:
                     buffer: Any = self.replay_buffer
                     buffer.update_priorities(buffer.sampled, priorities)
@@ -302,25 +302,60 @@ class ValueBasedAlgorithm(ActAndLearnLoop):
             batch = batch._replace(random=random)
         return batch
 
-    def _step_optimizer(self, gradients: list[Tensor]) -> None:
-        optimizer = self.policy.optimizer
-        if isinstance(optimizer, Adam) and isinstance(self.policy, SpectralPolicyMixin):
-            first = 0
-            for index, parameters in self.step_groups:
-                last = first + len(parameters)
-                optimizer.apply(parameters, gradients[first:last], index)
-                first = last
-            self.policy.after_optimizer_step()
+    def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Makes one update of the online network; gives the priorities and what to log."""
+        gradients, priorities, logs = self.update(batch)
+        self.apply_gradients(gradients)
+        return priorities, logs
+
+    @property
+    def has_own_step(self) -> bool:
+        """Whether policy and optimiser are sndqn's own, so that the step can be traced."""
+        ours = isinstance(self.policy, SpectralPolicyMixin)
+        return ours and isinstance(self.policy.optimizer, Adam)
+
+    def moments(self) -> list[Moments]:
+        """Gives what the optimiser remembers, group by group; nothing for a foreign one."""
+        optimizer: Any = self.policy.optimizer
+        groups = self.step_groups if self.has_own_step else []
+        return [optimizer.moments(index, parameters) for index, parameters in groups]
+
+    def step_sizes(self) -> list[tuple[float, float]]:
+        """Counts a step of each of the optimiser's groups; gives what `Adam.advance` gives."""
+        optimizer: Any = self.policy.optimizer
+        return [optimizer.advance(index, parameters) for index, parameters in self.step_groups]
+
+    def apply_gradients(
+        self, gradients: list[Tensor], sizes: Sequence[Tensor] | None = None
+    ) -> None:
+        """Makes the optimiser's step, and the power iterations that belong to it.
+
+        Args:
+            gradients: One for each trained parameter.
+            sizes: Of the step, as `step_sizes` gives them: by these an own step can be traced.
+        """
+        policy: Any = self.policy
+        optimizer = policy.optimizer
+        if not self.has_own_step:
+            for parameter, gradient in zip(self._trained, gradients, strict=True):
+                parameter.grad = gradient
+            optimizer.step()
+            optimizer.zero_grad()
             return
-        for parameter, gradient in zip(self._trained, gradients, strict=True):
-            parameter.grad = gradient
-        optimizer.step()
-        optimizer.zero_grad()
+        first = 0
+        for i, (index, parameters) in enumerate(self.step_groups):
+            last = first + len(parameters)
+            size = None if sizes is None else sizes[i]
+            optimizer.apply(parameters, gradients[first:last], index, size)
+            first = last
+        policy.after_optimizer_step()
 
     def _compile_update(self, batch: Batch) -> None:
         self._compiles_next = False
         assert isinstance(self._last_obs, np.ndarray)
         observations = torch.as_tensor(self._last_obs, device=self.device)
+        if isinstance(self.policy, SpectralPolicyMixin):
+            self.policy.compiled_refine = None  # to be traced, not called
         try:
             self._compiled = CompiledUpdate(self, batch, observations)
         except Exception as error:

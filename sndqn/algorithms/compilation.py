@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from sndqn.algorithms.decompositions import DECOMPOSITIONS
 from sndqn.replay import Batch
 
 Compiled = Callable[..., list[Tensor]]
@@ -55,7 +56,7 @@ def _compile(
     changed: Sequence[tuple[Tensor, Tensor]],
     one_thread: bool,
 ) -> Compiled:
-    graph = make_fx(function)(*example)
+    graph = make_fx(function, DECOMPOSITIONS)(*example)
     with torch.no_grad():
         for tensor, value in changed:
             tensor.copy_(value)
@@ -94,6 +95,8 @@ def _make_inputs_of_attributes(graph: fx.GraphModule) -> list[Tensor]:
             reached.append(tensor)
         node.replace_all_uses_with(inputs[key])
         graph.graph.erase_node(node)
+    for name in {str(node.target) for node in nodes if node.op == "get_attr"}:
+        delattr(graph, name)  # or torch would hand it in once more
     graph.recompile()
     return reached
 
@@ -103,23 +106,42 @@ def _layout(tensor: Tensor) -> tuple[Any, ...]:
 
 
 class CompiledUpdate:
-    """What an algorithm computes at every step, compiled: updates, σ and greedy actions.
+    """What an algorithm computes at every step, compiled: updates and greedy actions.
+
+    An update is one function where policy and optimiser are sndqn's own: gradients, the optimiser's
+    step and the power iterations. With another optimiser it ends with the gradients.
 
     Args:
         algorithm: Whose; its methods are traced as they are.
         batch: A batch as every later one will be.
         observations: Observations to act on, as every later ones will be.
+
+    Attributes:
+        refine: The power iterations after another optimiser's step; None where there are none.
     """
 
     def __init__(self, algorithm: Any, batch: Batch, observations: Tensor) -> None:
         policy = algorithm.policy
-        buffers = list(policy.buffers())
+        self._algorithm = algorithm
         self._fields = [name for name, value in batch._asdict().items() if value is not None]
         self._n_gradients = 0
         self._log_names: list[str] = []
+        self._moments = algorithm.moments()
+        counts = [len({id(step) for step in moments.steps}) for moments in self._moments]
+        self._steps_inside = algorithm.has_own_step and set(counts) == {1}
+        # Inputs: computed in the loops over the weights, they would be computed for each of them.
+        self._sizes = [torch.zeros(2, dtype=torch.float64) for _ in self._moments]
+        buffers = list(policy.buffers())
+        changed = list(buffers)
+        if self._steps_inside:
+            changed += policy.q_net.parameters()
+            changed += [t for m in self._moments for t in [*m.exp_avgs, *m.exp_avg_sqs]]
 
         def update(*tensors: Tensor) -> list[Tensor]:
             gradients, priorities, logs = algorithm.update(self._batch(tensors))
+            if self._steps_inside:
+                algorithm.apply_gradients(gradients, self._sizes)
+                gradients = []
             self._n_gradients, self._log_names = len(gradients), list(logs)
             return [*gradients, priorities, *logs.values()]
 
@@ -137,22 +159,29 @@ class CompiledUpdate:
         # MinAtar: the process aborts (tests/algorithms/test_compilation.py). In the other
         # distributions' updates it was not seen, and is not risked.
         self._update = compile_function(
-            update, *inputs, changed=buffers, one_thread=algorithm.head != "linear"
+            update, *inputs, changed=changed, one_thread=algorithm.head != "linear"
         )
+        self.refine: Callable[[], object] | None = None
         with torch.no_grad():
             self._greedy_actions = compile_function(greedy_actions, observations)
-            self.refine = compile_function(refine, changed=buffers) if buffers else None
+            if buffers and not self._steps_inside:
+                self.refine = compile_function(refine, changed=buffers)
 
     def accepts(self, batch: Batch) -> bool:
-        """Says whether a batch lies in memory as the one that was compiled for."""
-        return [_layout(t) for t in self._inputs(batch)] == self._layouts
+        """Says whether batch and optimiser lie in memory as those that were compiled for."""
+        same = all(a is b for a, b in zip(self._algorithm.moments(), self._moments, strict=True))
+        return same and [_layout(t) for t in self._inputs(batch)] == self._layouts
 
-    def update(self, batch: Batch) -> tuple[list[Tensor], Tensor, dict[str, Tensor]]:
-        """Computes what the algorithm's `update` does."""
+    def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Does what the algorithm's `step` does."""
+        if self._steps_inside:
+            for tensor, size in zip(self._sizes, self._algorithm.step_sizes(), strict=True):
+                tensor.copy_(torch.tensor(size, dtype=torch.float64))
         outputs = self._update(*self._inputs(batch))
         n = self._n_gradients
-        logs = dict(zip(self._log_names, outputs[n + 1 :], strict=True))
-        return outputs[:n], outputs[n], logs
+        if n:
+            self._algorithm.apply_gradients(outputs[:n])
+        return outputs[n], dict(zip(self._log_names, outputs[n + 1 :], strict=True))
 
     def greedy_actions(self, observations: Tensor) -> Tensor | None:
         """Computes what the policy's `_predict` does; None for layouts it was not compiled for."""

@@ -11,20 +11,26 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.vec_env import DummyVecEnv
-from torch import Tensor
+from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
 from variants import VARIANTS, Variant, cartpoles, held, state
 from variants import make as small
 
 import sndqn
 from sndqn.algorithms.base import Losses
 from sndqn.algorithms.batches import split
-from sndqn.algorithms.compilation import CompiledUpdate, compile_function, compiler_available
+from sndqn.algorithms.compilation import (
+    CompiledUpdate,
+    _make_inputs_of_attributes,
+    compile_function,
+    compiler_available,
+)
 from sndqn.algorithms.target_network import sync_target
 from sndqn.envs import make_vec_env, resolve_env
 from sndqn.policies import SNDQNPolicy, minatar_cnn
-from sndqn.spectral import SpectralLayer
 
 REPRESENTATIVE = [("C51", "rainbow"), ("IQN", "munchausen-prioritized")]
+SCHEDULERS = ("div_grad", "mul_eps", "div_lr")
 needs_compiler = pytest.mark.skipif(not compiler_available(), reason="no C++ compiler")
 
 
@@ -60,14 +66,13 @@ def check_updates(model: Any, n_updates: int) -> None:
     for _ in range(n_updates):
         model.policy.reset_noise()
         batch = split(model._draw(32), 32)[0]
-        gradients, priorities, logs = compiled.update(batch)
+        assert compiled.accepts(batch)
         expected, expected_priorities, expected_logs = model.update(batch)
+        before, factors = adam_state(model), scheduled(model)
+        priorities, logs = compiled.step(batch)
         torch.testing.assert_close(logs, expected_logs, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(priorities, expected_priorities, rtol=1e-4, atol=1e-5)
-        largest = max(float(g.abs().max()) for g in expected)
-        for fast, eager in zip(gradients, expected, strict=True):
-            torch.testing.assert_close(fast, eager, rtol=0, atol=1e-4 * largest)
-        model._step_optimizer(gradients)
+        check_adam_step(model, before, expected, factors)
         if model.prioritized:
             replay.update_priorities(replay.sampled, priorities)
         for layer in held(model.q_net):
@@ -78,6 +83,46 @@ def check_updates(model: Any, n_updates: int) -> None:
         assert bool((chosen[:, 0] > q_values.max(dim=1).values - 1e-4).all())
     for name, parameter in model.q_net.named_parameters():
         assert not torch.equal(parameter, start[name]), name
+
+
+def adam_state(model: Any) -> tuple[int, list[tuple[Tensor, Tensor, Tensor]]]:
+    """The steps made, and in float64 each weight with its two moments."""
+    (moments,) = model.moments()
+    now = [
+        (p.detach().double().clone(), m.double().clone(), v.double().clone())
+        for p, m, v in zip(model._trained, moments.exp_avgs, moments.exp_avg_sqs, strict=True)
+    ]
+    return int(moments.steps[0]), now
+
+
+def scheduled(model: Any) -> dict[str, list[Tensor]]:
+    """What the optimiser's scheduler multiplies or divides by, for each weight, by its name."""
+    factors = {name: [torch.ones(())] * len(model._trained) for name in SCHEDULERS}
+    scheduler = model.policy.optimizer.scheduler
+    if scheduler is not None:
+        factors[scheduler.name] = [f.clone() for f in scheduler.factors(model._trained)]
+    return factors
+
+
+def check_adam_step(
+    model: Any, before: Any, gradients: list[Tensor], factors: dict[str, list[Tensor]]
+) -> None:
+    """By the formulas of Kingma and Ba, algorithm 1."""
+    (t, old), (t_now, new) = before, adam_state(model)
+    assert t_now == t + 1
+    group = model.policy.optimizer.param_groups[0]
+    beta1, beta2 = group["betas"]
+    largest = max(float(g.abs().max()) for g in gradients)
+    each = zip(old, new, gradients, *(factors[name] for name in SCHEDULERS), strict=True)
+    for (p0, m0, v0), (p1, m1, v1), gradient, div_grad, mul_eps, div_lr in each:
+        g = (m1 - beta1 * m0) / (1 - beta1)
+        rounding = 1e-6 * float(m0.abs().max())
+        close = 1e-4 * largest + rounding
+        torch.testing.assert_close(g, (gradient / div_grad).double(), rtol=0, atol=close)
+        torch.testing.assert_close(v1, beta2 * v0 + (1 - beta2) * g**2, rtol=1e-4, atol=1e-12)
+        root = (v1 / (1 - beta2**t_now)).sqrt() + group["eps"] * mul_eps
+        step = group["lr"] / div_lr * m1 / (1 - beta1**t_now) / root
+        torch.testing.assert_close(p1, p0 - step, rtol=1e-6, atol=1e-8)
 
 
 def filled(variant: Variant) -> Any:
@@ -134,7 +179,7 @@ def test_two_trainings_of_a_thousand_updates_give_the_same_network(
 
 
 @needs_compiler
-def test_what_was_compiled_acts_and_refines_as_the_policy_does() -> None:
+def test_what_was_compiled_acts_as_the_policy_does_and_knows_its_layouts() -> None:
     model = make()
     batch = split(model._draw(32), 32)[0]
     observations = torch.as_tensor(np.array(model._last_obs))
@@ -153,17 +198,59 @@ def test_what_was_compiled_acts_and_refines_as_the_policy_does() -> None:
     assert not compiled.accepts(batch._replace(observations=apart)), "strides are part of the code"
     assert not compiled.accepts(batch._replace(observations=batch.observations.double()))
 
-    layers = [m for m in model.q_net.modules() if isinstance(m, SpectralLayer)]
-    with torch.no_grad():
-        for layer in layers:
-            layer.weight.add_(0.1)
-    twin = copy.deepcopy(layers)
-    assert compiled.refine is not None
-    compiled.refine()
-    for layer, other in zip(layers, twin, strict=True):
-        other.refine()
-        torch.testing.assert_close(layer.running_sigma, other.running_sigma)
-        assert not torch.equal(layer.running_sigma, before["q_net.2.running_sigma"])
+
+@needs_compiler
+@pytest.mark.parametrize(("name", "form"), [("div_grad", "product"), ("mul_eps", "layer")])
+def test_a_compiled_step_is_the_eager_one_under_a_scheduler(name: str, form: str) -> None:
+    settings = {"sn_mode": "track", "sn_scheduler": name, "sn_scheduler_form": form}
+    model = make(policy_kwargs={"sn_layers": "all", "optimizer_kwargs": {"eps": 1e-3}, **settings})
+    twin = make(policy_kwargs={"sn_layers": "all", "optimizer_kwargs": {"eps": 1e-3}, **settings})
+    train(model, 10, compiled=True)
+    train(twin, 10, compiled=False)
+    for fast, eager in zip(model._trained, twin._trained, strict=True):
+        torch.testing.assert_close(fast, eager, rtol=1e-4, atol=1e-6)
+
+
+@needs_compiler
+def test_a_compiled_step_follows_the_learning_rate_and_notices_another_state() -> None:
+    model = make()
+    train(model, 10, compiled=True)
+    compiled, batch = model._compiled, split(model._draw(32), 32)[0]
+    before = [p.detach().clone() for p in model._trained]
+    model.policy.optimizer.param_groups[0]["lr"] = 0.0
+    compiled.step(batch)
+    for parameter, value in zip(model._trained, before, strict=True):
+        assert torch.equal(parameter, value)
+    assert compiled.accepts(batch)
+    model.policy.optimizer.load_state_dict(model.policy.optimizer.state_dict())
+    assert not compiled.accepts(batch), "its moments are other tensors"
+
+
+@needs_compiler
+def test_another_optimiser_steps_after_what_was_compiled_and_sigma_follows() -> None:
+    torch.manual_seed(0)
+    model = make(policy_kwargs={"optimizer_class": torch.optim.SGD})
+    train(model, 10, compiled=True)
+    compiled, batch = model._compiled, split(model._draw(32), 32)[0]
+    gradients, _, _ = model.update(batch)
+    before = [p.detach().clone() for p in model._trained]
+    compiled.step(batch)
+    lr = model.policy.optimizer.param_groups[0]["lr"]
+    for parameter, value, gradient in zip(model._trained, before, gradients, strict=True):
+        torch.testing.assert_close(parameter.detach(), value - lr * gradient, rtol=0, atol=1e-7)
+    (layer,) = held(model.q_net)
+    assert float(layer.running_sigma) == pytest.approx(float(layer._stretch()), rel=1e-5)
+    assert copy.deepcopy(model.policy).compiled_refine is None, "it knows the original's layers"
+
+
+@needs_compiler
+def test_what_is_compiled_is_handed_each_tensor_once() -> None:
+    weight = nn.Parameter(torch.ones(3, 3))
+    graph = make_fx(lambda x: [x @ weight, weight.detach() + weight])(torch.ones(2, 3))
+    reached = _make_inputs_of_attributes(graph)
+    assert [t.data_ptr() for t in reached] == [weight.data_ptr()]
+    assert not list(graph.parameters())
+    assert not list(graph.buffers())
 
 
 @needs_compiler
@@ -182,14 +269,6 @@ def test_in_place_changes_pass_both_ways_and_tracing_leaves_none() -> None:
     factor.fill_(5)
     compiled(torch.ones(3))
     assert torch.equal(total, torch.full((3,), 7.0))
-
-
-@needs_compiler
-def test_a_copied_policy_does_not_refine_the_originals_layers() -> None:
-    model = make()
-    train(model, 10, compiled=True)
-    assert model.policy.compiled_refine is not None
-    assert copy.deepcopy(model.policy).compiled_refine is None
 
 
 def test_short_trainings_and_dict_observations_are_not_compiled() -> None:

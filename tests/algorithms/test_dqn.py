@@ -81,7 +81,7 @@ def test_a_loss_moves_no_vector_and_an_optimiser_step_refines_once(double: bool)
     gradients, _, _ = model.update(samples)
     for name, value in model.q_net.state_dict().items():
         assert torch.equal(value, start[name]), name
-    model._step_optimizer(gradients)
+    model.apply_gradients(gradients)
     for layer in layers:
         twin = copy.deepcopy(layer)
         prefix = next(n for n, m in model.q_net.named_modules() if m is layer)

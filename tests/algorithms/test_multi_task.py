@@ -96,7 +96,7 @@ def test_a_shared_step_is_that_of_one_network_with_two_heads() -> None:
             if index < n_torso or task is a:
                 p.grad = gradients[index].clone()
         other.step()
-        task._step_optimizer(gradients)
+        task.apply_gradients(gradients)
     for found, expected in zip(parameters, own, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 

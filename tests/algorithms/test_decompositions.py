@@ -1,0 +1,76 @@
+"""A small convolution as a matrix product is the convolution."""
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from sndqn.algorithms.decompositions import DECOMPOSITIONS, convolution, convolution_backward
+
+aten: Any = torch.ops.aten
+PLAIN = ((0, 0), (1, 1), False, (0, 0), 1)
+
+shapes = st.fixed_dictionaries(
+    {
+        "batch": st.integers(1, 4),
+        "n_in": st.integers(1, 3),
+        "n_out": st.integers(1, 4),
+        "size": st.tuples(st.integers(4, 9), st.integers(4, 9)),
+        "kernel": st.tuples(st.integers(1, 4), st.integers(1, 4)),
+        "stride": st.tuples(st.integers(1, 3), st.integers(1, 3)),
+        "seed": st.integers(0, 99),
+    }
+)
+
+
+@given(shapes, st.booleans())
+def test_it_gives_torchs_outputs_and_gradients(case: dict[str, Any], with_bias: bool) -> None:
+    torch.manual_seed(case["seed"])
+    x = torch.randn(case["batch"], case["n_in"], *case["size"], dtype=torch.float64)
+    weight = torch.randn(case["n_out"], case["n_in"], *case["kernel"], dtype=torch.float64)
+    bias = torch.randn(case["n_out"], dtype=torch.float64) if with_bias else None
+    geometry = (list(case["stride"]), *(list(g) if isinstance(g, tuple) else g for g in PLAIN))
+    expected = aten.convolution(x, weight, bias, *geometry)
+    torch.testing.assert_close(convolution(x, weight, bias, *geometry), expected)
+
+    grad, wanted = torch.randn_like(expected), [False, True, with_bias]
+    sizes = [case["n_out"]] if with_bias else None
+    expected_gradients = aten.convolution_backward(grad, x, weight, sizes, *geometry, wanted)
+    found = convolution_backward(grad, x, weight, sizes, *geometry, wanted)
+    assert found[0] is None
+    torch.testing.assert_close(found[1], expected_gradients[1])
+    if with_bias:
+        torch.testing.assert_close(found[2], expected_gradients[2])
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        ([1, 1], [1, 1], [1, 1], False, [0, 0], 1),
+        ([1, 1], [0, 0], [2, 2], False, [0, 0], 1),
+        ([1, 1], [0, 0], [1, 1], True, [0, 0], 1),
+        ([1, 1], [0, 0], [1, 1], False, [0, 0], 2),
+    ],
+)
+def test_what_is_padded_dilated_transposed_or_grouped_is_left_to_torch(geometry: Any) -> None:
+    x, weight = torch.randn(2, 4, 8, 8), torch.randn(4, 4, 3, 3)
+    assert convolution(x, weight, None, *geometry) is NotImplemented
+
+
+def test_what_is_large_or_needs_the_inputs_gradient_is_left_to_torch() -> None:
+    geometry = ([1, 1], *(list(g) if isinstance(g, tuple) else g for g in PLAIN))
+    x, weight = torch.randn(2, 4, 8, 8), torch.randn(4, 4, 3, 3)
+    assert convolution(torch.randn(32, 4, 84, 84), weight, None, *geometry) is NotImplemented
+    grad = torch.randn(2, 4, 6, 6)
+    found = convolution_backward(grad, x, weight, None, *geometry, [True, True, False])
+    assert found is NotImplemented
+
+
+def test_a_traced_function_has_them_in_place_of_the_convolution() -> None:
+    x, weight = torch.randn(2, 4, 8, 8), torch.randn(4, 4, 3, 3)
+    graph = make_fx(torch.conv2d, DECOMPOSITIONS)(x, weight)
+    assert not [n for n in graph.graph.nodes if n.target is aten.convolution.default]
+    torch.testing.assert_close(graph(x, weight), torch.conv2d(x, weight))
