@@ -1,6 +1,5 @@
 """Being asked to stop: once is a wish, twice is an order."""
 
-import os
 import signal
 import threading
 
@@ -13,7 +12,7 @@ from sndqn.signals import StopSignals, TrainingStopped
 def test_the_first_signal_is_remembered_until_someone_looks(signum: int) -> None:
     with StopSignals() as stop:
         stop.check()
-        os.kill(os.getpid(), signum)
+        signal.raise_signal(signum)
         assert stop.requested == signum
         with pytest.raises(TrainingStopped, match=signal.Signals(signum).name) as stopped:
             stop.check()
@@ -23,8 +22,8 @@ def test_the_first_signal_is_remembered_until_someone_looks(signum: int) -> None
 def test_the_second_signal_stops_at_once() -> None:
     def be_asked_twice() -> None:
         with StopSignals():
-            os.kill(os.getpid(), signal.SIGTERM)
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt) as stopped:
         be_asked_twice()

@@ -20,8 +20,10 @@ from pathlib import Path
 from sndqn.runs.lock import RunLock
 with RunLock(Path(sys.argv[1])):
     child = os.fork() if "fork" in sys.argv else 1
-    if child:
-        print(child, flush=True)
+    if "fork" not in sys.argv:
+        print(1, flush=True)
+    elif not child:
+        print(os.getpid(), flush=True)  # it is there, and has let go of what it inherited
     time.sleep(600)
 """
 
