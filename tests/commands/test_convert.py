@@ -1,6 +1,6 @@
 """`sndqn export` and `sndqn import-sb3`, as people type them."""
 
-import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,12 +59,13 @@ def test_an_agent_for_another_environment_is_refused_and_nothing_written(
     assert not output.exists()
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("onnx") is not None, reason="onnx is installed: nothing is missing"
-)
 def test_onnx_where_it_is_not_installed_says_what_to_type(
-    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: RunFolder,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)  # so that it is not found
     output = tmp_path / "agent.onnx"
     command = ["export", str(run.path), "--format", "onnx", "--output", str(output)]
     assert 'pip install "sndqn[onnx]"' in refusal(command, capsys)

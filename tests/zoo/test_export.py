@@ -5,6 +5,7 @@ import zipfile
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import stable_baselines3
 import torch
@@ -127,10 +128,6 @@ def test_what_stable_baselines3_does_not_have_is_refused(
 def test_an_onnx_model_gives_the_same_values_for_batches_of_any_size(
     spec: NetworkSpec, env: str, algo: str
 ) -> None:
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(package, reason="needs sndqn[onnx] and onnxruntime")
-    import onnxruntime
-
     agent = agent_of(spec, env, algo)
     session = onnxruntime.InferenceSession(to_onnx(agent))
     for count in (1, 3, 24):
