@@ -40,6 +40,10 @@ ATARI: dict[str, Any] = {
     "checkpoint_every_timesteps": 70, "eval_every_timesteps": 0, "keep_best": False,
 }  # fmt: skip
 del ATARI["features_dim"]
+COMPILED: dict[str, Any] = {
+    **SMALL, "env": "MinAtar/Breakout", "channels": "4", "compile": "always", "sn_layers": "all",
+    "eval_every_timesteps": 0, "keep_best": False,
+}  # fmt: skip
 VARIANTS: dict[str, dict[str, Any]] = {
     "dqn": SMALL,
     "rainbow": {

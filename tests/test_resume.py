@@ -1,7 +1,8 @@
 """A run that is killed and taken up again ends as the one that was not, to the bit.
 
 By default a share of the trials is made; `./scripts/test.sh --slow tests/test_resume.py` makes all:
-every file operation of a small run, 200 random times of classic control and MinAtar, 20 of Atari.
+every file operation of a small run, 200 random times of classic control and MinAtar, 20 of Atari,
+6 of a compiled run.
 """
 
 import contextlib
@@ -18,10 +19,21 @@ from typing import Any
 
 import pytest
 import torch
-from killed_runs import ATARI, SMALL, VARIANTS, finish, n_operations, outcome, start, the_run
+from killed_runs import (
+    ATARI,
+    COMPILED,
+    SMALL,
+    VARIANTS,
+    finish,
+    n_operations,
+    outcome,
+    start,
+    the_run,
+)
 from safetensors.torch import load, save
 from torch import Tensor
 
+from sndqn.algorithms.compilation import compiler_available
 from sndqn.errors import SndqnError
 from sndqn.runs.checkpoint import CheckpointStore
 from sndqn.training import resume
@@ -111,6 +123,17 @@ def test_an_atari_run_killed_at_any_time_ends_the_same(
     killed_at_random(tmp_path / "runs", reference, random.Random(trial))
     assert outcome(tmp_path / "runs") == reference.outcome
     assert the_run(tmp_path / "runs") is not None
+
+
+@slow
+@pytest.mark.skipif(not compiler_available(), reason="no C++ compiler")
+@pytest.mark.parametrize("trial", range(6))
+def test_a_compiled_run_killed_at_any_time_ends_the_same(
+    trial: int, references: Any, tmp_path: Path
+) -> None:
+    reference = references("compiled", COMPILED)
+    killed_at_random(tmp_path / "runs", reference, random.Random(trial))
+    assert outcome(tmp_path / "runs") == reference.outcome
 
 
 def stopped(folder: Path, settings: dict[str, Any], signum: int, after: float = 0.0) -> Path:
