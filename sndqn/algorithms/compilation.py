@@ -56,10 +56,13 @@ def _compile(
     changed: Sequence[tuple[Tensor, Tensor]],
     one_thread: bool,
 ) -> Compiled:
-    graph = make_fx(function, DECOMPOSITIONS)(*example)
+    try:
+        graph = make_fx(function, DECOMPOSITIONS)(*example)
+    finally:  # tracing does what it writes down, as far as it comes
+        with torch.no_grad():
+            for tensor, value in changed:
+                tensor.copy_(value)
     with torch.no_grad():
-        for tensor, value in changed:
-            tensor.copy_(value)
         reached = _make_inputs_of_attributes(graph)
         # Layouts are checked once, by the caller, instead of before every operation.
         options: dict[str, Any] = {"size_asserts": False}

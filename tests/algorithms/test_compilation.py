@@ -271,6 +271,18 @@ def test_in_place_changes_pass_both_ways_and_tracing_leaves_none() -> None:
     assert torch.equal(total, torch.full((3,), 7.0))
 
 
+def test_tracing_that_fails_leaves_no_change_either() -> None:
+    total = torch.zeros(3)
+
+    def add_and_fail(x: Tensor) -> list[Tensor]:
+        total.add_(x)
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        compile_function(add_and_fail, torch.ones(3), changed=[total])
+    assert torch.equal(total, torch.zeros(3))
+
+
 def test_short_trainings_and_dict_observations_are_not_compiled() -> None:
     model = make()
     model.compile = "auto"
