@@ -20,13 +20,19 @@ def test_the_first_signal_is_remembered_until_someone_looks(signum: int) -> None
 
 
 def test_the_second_signal_stops_at_once() -> None:
+    # A shell starts what runs in the background with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def be_asked_twice() -> None:
         with StopSignals():
             signal.raise_signal(signal.SIGTERM)
             signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt) as stopped:
-        be_asked_twice()
+    try:
+        with pytest.raises(KeyboardInterrupt) as stopped:
+            be_asked_twice()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not isinstance(stopped.value, TrainingStopped)
 
 
