@@ -60,6 +60,9 @@ class StopSignals:
             self.requested = signum
         else:
             self._restore()
+            # Shells start what runs in the background with SIGINT ignored; here it was heard once.
+            if signal.getsignal(signum) == signal.SIG_IGN:
+                raise KeyboardInterrupt
             signal.raise_signal(signum)
 
     def check(self) -> None:

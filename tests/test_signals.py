@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from typing import Any
 
 import pytest
 
@@ -19,9 +20,9 @@ def test_the_first_signal_is_remembered_until_someone_looks(signum: int) -> None
         assert stopped.value.signum == signum
 
 
-def test_the_second_signal_stops_at_once() -> None:
-    # A shell starts what runs in the background with SIGINT ignored.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+@pytest.mark.parametrize("inherited", [signal.default_int_handler, signal.SIG_IGN])
+def test_the_second_signal_stops_at_once_in_the_background_too(inherited: Any) -> None:
+    before = signal.signal(signal.SIGINT, inherited)
 
     def be_asked_twice() -> None:
         with StopSignals():
