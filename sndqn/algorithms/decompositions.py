@@ -6,6 +6,7 @@ output sees and multiply that by the kernels takes a third of it, where TorchInd
 of the gathering; uncompiled, the gathering takes longer than the product saves.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,15 +20,21 @@ aten: Any = torch.ops.aten
 _LARGEST = 2**19
 
 
-def _patches(x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
-    """Gives what each output sees; (batch, channels · kernel height · kernel width, outputs)."""
-    height, width = ((x.shape[2 + i] - kernel[i]) // stride[i] + 1 for i in range(2))
+def _output_size(x: Tensor, weight: Tensor, stride: Sequence[int]) -> tuple[int, int]:
+    height, width = ((x.shape[2 + i] - weight.shape[2 + i]) // stride[i] + 1 for i in range(2))
+    return height, width
+
+
+def _patches(x: Tensor, weight: Tensor, stride: Sequence[int]) -> Tensor:
+    """Gives what each output sees; (channels · kernel height · kernel width, batch · outputs)."""
+    height, width = _output_size(x, weight, stride)
+    x = x.transpose(0, 1)
     cells = [
         x[:, :, i : i + height * stride[0] : stride[0], j : j + width * stride[1] : stride[1]]
-        for i in range(kernel[0])
-        for j in range(kernel[1])
+        for i in range(weight.shape[2])
+        for j in range(weight.shape[3])
     ]
-    return torch.stack(cells, dim=2).reshape(x.shape[0], -1, height * width)
+    return torch.stack(cells, dim=1).reshape(weight[0].numel(), -1)
 
 
 def _applies(x: Tensor, weight: Tensor, geometry: Sequence[Any]) -> bool:
@@ -35,9 +42,7 @@ def _applies(x: Tensor, weight: Tensor, geometry: Sequence[Any]) -> bool:
     plain = not transposed and groups == 1 and not any(padding) and all(d == 1 for d in dilation)
     if not plain or x.ndim != 4 or not x.is_contiguous():
         return False
-    n_outputs = 1
-    for i in range(2):
-        n_outputs *= (x.shape[2 + i] - weight.shape[2 + i]) // stride[i] + 1
+    n_outputs = math.prod(_output_size(x, weight, stride))
     return x.shape[0] * n_outputs * weight[0].numel() <= _LARGEST
 
 
@@ -45,12 +50,11 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, *geometry: Any) 
     """Computes `aten.convolution`, or NotImplemented for one that is not small and plain."""
     if not _applies(x, weight, geometry):
         return NotImplemented
-    kernel, stride = weight.shape[2:], geometry[0]
-    z = weight.flatten(1) @ _patches(x, kernel, stride)
+    z = weight.flatten(1) @ _patches(x, weight, geometry[0])
     if bias is not None:
         z = z + bias[:, None]
-    height, width = ((x.shape[2 + i] - kernel[i]) // stride[i] + 1 for i in range(2))
-    return z.view(x.shape[0], -1, height, width)
+    size = _output_size(x, weight, geometry[0])
+    return z.view(len(weight), len(x), *size).transpose(0, 1)
 
 
 def convolution_backward(grad: Tensor, x: Tensor, weight: Tensor, _: Any, *rest: Any) -> Any:
@@ -58,10 +62,11 @@ def convolution_backward(grad: Tensor, x: Tensor, weight: Tensor, _: Any, *rest:
     *geometry, wanted = rest
     if wanted[0] or not _applies(x, weight, geometry):
         return NotImplemented
-    grad = grad.flatten(2)
-    patches = _patches(x, weight.shape[2:], geometry[0])
-    grad_weight = torch.einsum("bof,bkf->ok", grad, patches).view_as(weight) if wanted[1] else None
-    return None, grad_weight, grad.sum(dim=(0, 2)) if wanted[2] else None
+    grad = grad.transpose(0, 1).flatten(1)
+    grad_weight = None
+    if wanted[1]:
+        grad_weight = (grad @ _patches(x, weight, geometry[0]).t()).view_as(weight)
+    return None, grad_weight, grad.sum(dim=1) if wanted[2] else None
 
 
 DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
