@@ -6,10 +6,12 @@ such as weights and singular vectors, become inputs, so that in-place changes ar
 """
 
 import ctypes
+import logging
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -61,9 +63,22 @@ def compile_function(
         Exception: Whatever torch raises where it cannot trace or compile.
     """
     kept = [tensor.clone() for tensor in changed]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torch calls its own old parts
+    with _quiet():
         return _compile(function, example, list(zip(changed, kept, strict=True)), one_thread)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leaves out what torch says to its developers: of old parts, and of detours through Python."""
+    logger = logging.getLogger("torch._inductor.ir")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _compile(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -26,6 +26,7 @@ shapes = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(shapes, st.booleans())
 def test_it_gives_torchs_outputs_and_gradients(case: dict[str, Any], with_bias: bool) -> None:
     torch.manual_seed(case["seed"])
