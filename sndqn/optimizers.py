@@ -36,6 +36,8 @@ class Adam(torch.optim.Adam):
     Attributes:
         scheduler: A `sndqn.spectral.schedulers.SpectralScheduler` that steers the steps: DivGrad,
             MulEps or DivLR. None by default.
+        learning_rates: Scalar tensors, one a group, read instead of the groups' numbers: recorded
+            steps, which repeat what they did, follow these. None by default.
 
     Source: Kingma and Ba, ICLR 2015 (arXiv 1412.6980).
     """
@@ -50,6 +52,7 @@ class Adam(torch.optim.Adam):
     ) -> None:
         self._moments: dict[int, tuple[list[Tensor], Moments]] = {}
         self.scheduler: Any = None
+        self.learning_rates: list[Tensor] | None = None
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
 
     @torch.no_grad()
@@ -91,7 +94,8 @@ class Adam(torch.optim.Adam):
         step = self.moments(index, params).steps[0]
         step.add_(1)
         # Python's numbers: half a dozen operations on a tensor of one element take 60 µs.
-        return self._size(self.param_groups[index], float(step), math.expm1)
+        group = self.param_groups[index]
+        return self._size(group, group["lr"], float(step), math.expm1)
 
     def _step_group(
         self,
@@ -112,8 +116,9 @@ class Adam(torch.optim.Adam):
             return
         for step in set(moments.steps):  # one tensor for all, unless some have had fewer steps
             step.add_(1)
+        lr = group["lr"] if self.learning_rates is None else self.learning_rates[index]
         if steered in ("mul_eps", "div_lr"):
-            each = [self._size(group, step, torch.expm1) for step in moments.steps]
+            each = [self._size(group, lr, step, torch.expm1) for step in moments.steps]
             self._plain_step(group, params, gradients, moments, each)
             return
         torch._fused_adam_(
@@ -123,7 +128,7 @@ class Adam(torch.optim.Adam):
             moments.exp_avg_sqs,
             [],
             moments.steps,
-            lr=group["lr"],
+            lr=lr,
             beta1=group["betas"][0],
             beta2=group["betas"][1],
             weight_decay=group["weight_decay"],
@@ -160,7 +165,9 @@ class Adam(torch.optim.Adam):
             p.sub_(m / root * (size / factor if name == "div_lr" else size))
 
     @staticmethod
-    def _size(group: dict[str, Any], step: Any, expm1: Callable[[Any], Any]) -> tuple[Any, Any]:
+    def _size(
+        group: dict[str, Any], lr: Any, step: Any, expm1: Callable[[Any], Any]
+    ) -> tuple[Any, Any]:
         """Gives η / (1 - β₁ᵗ), the size of step t, and 1 / (1 - β₂ᵗ): tensors where t is one."""
 
         def correction(beta: float) -> Any:
@@ -168,7 +175,7 @@ class Adam(torch.optim.Adam):
             return 1 / -expm1(step * math.log(beta)) if beta else 1.0
 
         beta1, beta2 = group["betas"]
-        return group["lr"] * correction(beta1), correction(beta2)
+        return lr * correction(beta1), correction(beta2)
 
     def moments(self, index: int, params: list[Tensor]) -> Moments:
         """Gives the state of a group's parameters, made where missing.
@@ -209,6 +216,7 @@ class Adam(torch.optim.Adam):
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._moments = {}
         self.__dict__.setdefault("scheduler", None)
+        self.__dict__.setdefault("learning_rates", None)
 
 
 class RMSprop(torch.optim.Optimizer):

@@ -127,7 +127,7 @@ class SpectralPolicyMixin:
         """Says whether the target network computes σ at each use, or is given it at each sync.
 
         Live by default, since Stable-Baselines3 gives no word of a soft update; an algorithm that
-        syncs by `sndqn.algorithms.base.sync_target` spares the cost.
+        syncs by `sndqn.algorithms.target_network.sync_target` spares the cost.
         """
         for layer in self._target:
             layer.live = live

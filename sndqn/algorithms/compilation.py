@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from sndqn.algorithms.batches import split
 from sndqn.algorithms.decompositions import DECOMPOSITIONS
 from sndqn.replay import Batch
 
@@ -211,6 +212,18 @@ class CompiledUpdate:
         """Says whether batch and optimiser lie in memory as those that were compiled for."""
         same = all(a is b for a, b in zip(self._algorithm.moments(), self._moments, strict=True))
         return same and [_layout(t) for t in self._inputs(batch)] == self._layouts
+
+    def make_updates(
+        self, samples: Batch, n_updates: int
+    ) -> tuple[Tensor, dict[str, Tensor]] | None:
+        """Does what the algorithm's `make_updates` does; None for what it was not compiled for."""
+        batches = split(samples, len(samples.rewards) // n_updates)
+        if not self.accepts(batches[0]):
+            return None
+        for batch in batches:
+            self._algorithm.draw_noise()
+            last = self.step(batch)
+        return last
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Does what the algorithm's `step` does."""

@@ -1,0 +1,258 @@
+"""How updates are made: on what samples, eagerly, compiled or captured, and by what optimiser."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.type_aliases import TrainFreq
+from stable_baselines3.common.utils import obs_as_tensor
+from torch import Tensor
+
+from sndqn.algorithms.batches import split
+from sndqn.algorithms.capture import CapturedUpdates
+from sndqn.algorithms.compilation import CompiledUpdate, compiler_available
+from sndqn.algorithms.loop import ActAndLearnLoop
+from sndqn.errors import TrainingError
+from sndqn.networks.heads import HeadName
+from sndqn.optimizers import Adam, Moments
+from sndqn.policies import SpectralPolicyMixin
+from sndqn.replay import Batch
+
+# Compiling takes as long as it saves in some twenty thousand updates of a small network.
+COMPILE_FROM_UPDATES = 25_000
+# Batches drawn from the replay at once.
+_DRAWN_AT_ONCE = 8
+
+
+class Update(NamedTuple):
+    """What an update needs: one gradient a parameter, priorities of the samples, what to log."""
+
+    gradients: list[Tensor]
+    priorities: Tensor
+    logs: dict[str, Tensor]
+
+
+class Learner(ActAndLearnLoop):
+    """The part of an algorithm that makes its updates; what an update is, `update` says.
+
+    Attributes:
+        head: The head of its networks, by name.
+        prioritized: Whether samples are drawn by their last loss.
+        priority_settings: The arguments of the replay that go with it.
+        compile: Whether the update is compiled, on a GPU captured: True, False or "auto".
+        step_groups: The optimiser's groups, by index, and what in each is trained.
+    """
+
+    head: ClassVar[HeadName] = "linear"
+    prioritized: bool
+    priority_settings: dict[str, float]
+    compile: bool | Literal["auto"]
+    _noisy: Any
+    _train_logs: dict[str, Tensor]
+
+    @property
+    def n_random(self) -> int:
+        """Uniform random numbers per sample that the loss takes, as `batch.random`."""
+        return 0
+
+    def update(self, batch: Batch) -> Update:
+        """Gives the gradients of the loss on a batch, changing no parameter.
+
+        No tensor's value decides what Python does, so that it can be traced and captured.
+        """
+        raise NotImplementedError
+
+    def find_trained(self) -> None:
+        """Looks up what is trained; to be called again whenever networks or optimiser change."""
+        self._compiles_next = False
+        self._compiled: CompiledUpdate | CapturedUpdates | None = None
+        self._trained = [p for p in self.policy.q_net.parameters() if p.requires_grad]
+        # In the order of `_trained`.
+        self.step_groups: list[tuple[int, list[Any]]] = [(0, self._trained)]
+
+    def _has_one_array(self) -> bool:
+        return not isinstance(self.observation_space, spaces.Dict)
+
+    def before_learning(self, total_timesteps: int) -> None:
+        """Decides whether the first update compiles all others."""
+        self._compiles_next = self._compiled is None and self.will_compile(total_timesteps)
+
+    def before_acting(self) -> None:
+        """Draws the noise to act by."""
+        self.draw_noise()
+
+    def draw_noise(self) -> None:
+        """Draws new noise for noisy layers, where there are any."""
+        if self._noisy is not None:
+            self._noisy.reset_noise()
+
+    def after_learning(self) -> None:
+        """Leaves the mean weights."""
+        if self._noisy is not None:
+            self._noisy.remove_noise()
+
+    def will_compile(self, total_timesteps: int) -> bool:
+        """Says whether a training of so many steps compiles the update."""
+        if not self._has_one_array():
+            return False
+        if self.compile != "auto":
+            return self.compile
+        assert isinstance(self.train_freq, TrainFreq)
+        blocks = (total_timesteps - self.learning_starts) / self.train_freq.frequency / self.n_envs
+        enough = blocks * max(self.gradient_steps, 1) >= COMPILE_FROM_UPDATES
+        return enough and self.device.type == "cpu" and compiler_available()
+
+    def train(self, gradient_steps: int, batch_size: int = 100) -> None:
+        """Makes so many updates of the online network on samples of the replay."""
+        self._update_learning_rate(self.policy.optimizer)
+        # Priorities of one batch decide on the next.
+        at_once = 1 if self.prioritized else _DRAWN_AT_ONCE
+        for first in range(0, gradient_steps, at_once):
+            n = min(gradient_steps - first, at_once)
+            samples = self._draw(n * batch_size)
+            if self._compiles_next:
+                self._compile_update(samples, n)
+            made = None if self._compiled is None else self._compiled.make_updates(samples, n)
+            priorities, self._train_logs = made or self.make_updates(samples, n)
+            if self.prioritized:
+                buffer: Any = self.replay_buffer
+                buffer.update_priorities(buffer.sampled, priorities)
+        self._n_updates += gradient_steps
+        if self.device.type == "cpu":  # elsewhere at each record: looking would wait for the device
+            self._check_loss()
+
+    def _check_loss(self) -> None:
+        loss = float(self._train_logs.get("loss", 0.0))
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"step {self.num_timesteps}, update {self._n_updates}: expected a finite loss, "
+                f"found {loss}. A lower --learning-rate, or --max-grad-norm, may help"
+            )
+
+    def _draw(self, n_samples: int) -> Batch:
+        buffer: Any = self.replay_buffer
+        if self.prioritized:
+            start = self.priority_settings["importance_exponent"]
+            buffer.beta = 1 - (1 - start) * max(self._current_progress_remaining, 0.0)
+        batch = Batch(*buffer.sample(n_samples, env=self._vec_normalize_env))
+        if self.n_random:
+            random = torch.rand(n_samples, self.n_random, device=self.device)
+            batch = batch._replace(random=random)
+        return batch
+
+    def make_updates(self, samples: Batch, n_updates: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Makes so many updates, each on its share of the samples; gives what the last one gave."""
+        for batch in split(samples, len(samples.rewards) // n_updates):
+            self.draw_noise()
+            last = self.step(batch)
+        return last
+
+    def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Makes one update of the online network; gives the priorities and what to log."""
+        gradients, priorities, logs = self.update(batch)
+        self.apply_gradients(gradients)
+        return priorities, logs
+
+    @property
+    def has_own_step(self) -> bool:
+        """Whether policy and optimiser are sndqn's own, so that the step can be traced."""
+        ours = isinstance(self.policy, SpectralPolicyMixin)
+        return ours and isinstance(self.policy.optimizer, Adam)
+
+    def moments(self) -> list[Moments]:
+        """Gives what the optimiser remembers, group by group; nothing for a foreign one."""
+        optimizer: Any = self.policy.optimizer
+        groups = self.step_groups if self.has_own_step else []
+        return [optimizer.moments(index, parameters) for index, parameters in groups]
+
+    def step_sizes(self) -> list[tuple[float, float]]:
+        """Counts a step of each of the optimiser's groups; gives what `Adam.advance` gives."""
+        optimizer: Any = self.policy.optimizer
+        return [optimizer.advance(index, parameters) for index, parameters in self.step_groups]
+
+    def apply_gradients(
+        self, gradients: list[Tensor], sizes: Sequence[Tensor] | None = None
+    ) -> None:
+        """Makes the optimiser's step, and the power iterations that belong to it.
+
+        Args:
+            gradients: One for each trained parameter.
+            sizes: Of the step, as `step_sizes` gives them: by these an own step can be traced.
+        """
+        policy: Any = self.policy
+        optimizer = policy.optimizer
+        if not self.has_own_step:
+            for parameter, gradient in zip(self._trained, gradients, strict=True):
+                parameter.grad = gradient
+            optimizer.step()
+            optimizer.zero_grad()
+            return
+        first = 0
+        for i, (index, parameters) in enumerate(self.step_groups):
+            last = first + len(parameters)
+            size = None if sizes is None else sizes[i]
+            optimizer.apply(parameters, gradients[first:last], index, size)
+            first = last
+        policy.after_optimizer_step()
+
+    def _compile_update(self, samples: Batch, n_updates: int) -> None:
+        self._compiles_next = False
+        assert isinstance(self._last_obs, np.ndarray)
+        observations = torch.as_tensor(self._last_obs, device=self.device)
+        if isinstance(self.policy, SpectralPolicyMixin):
+            self.policy.compiled_refine = None  # to be traced, not called
+        try:
+            if self.device.type == "cuda":
+                self._compiled = CapturedUpdates(self, samples, n_updates)
+                return
+            batch = split(samples, len(samples.rewards) // n_updates)[0]
+            compiled = self._compiled = CompiledUpdate(self, batch, observations)
+        except Exception as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            warnings.warn(f"The update runs uncompiled, as torch says: {reason}", stacklevel=2)
+            return
+        if isinstance(self.policy, SpectralPolicyMixin):
+            self.policy.compiled_refine = compiled.refine
+
+    def compile_now(self) -> None:
+        """Compiles the update as the first of a training does, drawing no random number."""
+        kept = np.random.get_state()
+        rows: Any = self.replay_buffer
+        n = 1 if self.prioritized else min(max(self.gradient_steps, 1), _DRAWN_AT_ONCE)
+        samples = Batch(*rows.sample(n * self.batch_size, env=self._vec_normalize_env))
+        np.random.set_state(kept)
+        if self.n_random:
+            shape = n * self.batch_size, self.n_random
+            samples = samples._replace(random=torch.full(shape, 0.5, device=self.device))
+        self._compile_update(samples, n)
+
+    def greedy_actions(self) -> np.ndarray:
+        """Gives the best action for each environment's last observation."""
+        assert self._last_obs is not None
+        actions = None
+        observations = obs_as_tensor(self._last_obs, self.device)
+        if isinstance(self._compiled, CompiledUpdate) and isinstance(observations, Tensor):
+            actions = self._compiled.greedy_actions(observations)
+        if actions is None:
+            with torch.no_grad():
+                actions = self.policy._predict(observations, deterministic=True)
+        return actions.cpu().numpy()
+
+    def dump_logs(self) -> None:
+        """Writes a record of the logs, the newest update's among them."""
+        self._check_loss()
+        if self._n_updates:
+            self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        for name, value in self._train_logs.items():
+            self.logger.record(f"train/{name}", float(value))
+        super().dump_logs()
+
+    def _excluded_save_params(self) -> list[str]:
+        # Tensors of the policy, which is saved already, and what is made anew.
+        statistics = ["batch_norm_stats", "batch_norm_stats_target"]
+        own = ["_trained", "step_groups", "_compiled", "_compiles_next", "_train_logs", "_noisy"]
+        return [*super()._excluded_save_params(), *statistics, *own]

@@ -1,0 +1,137 @@
+"""Updates on fixed memory are the eager ones, and so is their CUDA graph, where CUDA is."""
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from variants import FEW, VARIANTS, Variant, cartpoles, differences, held, make, state, variants
+
+from sndqn.algorithms.capture import CapturedUpdates, FixedUpdates
+from sndqn.algorithms.target_network import sync_target
+from sndqn.errors import ConfigError
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+EVERY = tuple(VARIANTS)
+
+
+def halving(progress_remaining: float) -> float:
+    """A learning rate that falls, of numbers that float32 holds exactly."""
+    return 2**-10 if progress_remaining > 0.5 else 2**-11
+
+
+def filled(variant: Variant, **kwargs: Any) -> Any:
+    """A model that has filled its replay and made no update yet."""
+    told = {"learning_starts": 10**6, "learning_rate": halving, **kwargs}
+    return make(variant, cartpoles(2), **told).learn(400)
+
+
+def samples_for(model: Any) -> tuple[Any, int]:
+    n = 1 if model.prioritized else 4
+    return model._draw(n * 16), n
+
+
+def train(model: Any, made: Any, n_updates: int) -> None:
+    """Makes updates in blocks with syncs between, by what `made` gives for each block's samples."""
+    np.random.seed(1)
+    torch.manual_seed(1)
+    done = 0
+    while done < n_updates:
+        model._current_progress_remaining = 1 - done / n_updates
+        model._update_learning_rate(model.policy.optimizer)
+        samples, n = samples_for(model)
+        priorities, logs = made(samples, n)
+        assert set(logs) >= {"loss"}
+        if model.prioritized:
+            model.replay_buffer.update_priorities(model.replay_buffer.sampled, priorities)
+        done += n
+        if done % 20 == 0:
+            sync_target(model.q_net, model.q_net_target, tau=0.5)
+
+
+@variants(EVERY, FEW)
+def test_a_thousand_updates_on_fixed_memory_are_the_eager_ones_to_the_bit(variant: Variant) -> None:
+    eager, fixed = filled(variant), filled(variant)
+    train(eager, eager.make_updates, 1000)
+    updates = FixedUpdates(fixed, *samples_for(fixed))
+
+    def made(samples: Any, n: int) -> Any:
+        assert updates.accepts(samples, n)
+        updates.load(samples)
+        return updates.make()
+
+    train(fixed, made, 1000)
+    assert differences(state(eager.policy), state(fixed.policy)) == []
+    assert fixed.policy.optimizer.learning_rates is None, "eager steps read the groups' numbers"
+
+
+def test_all_that_the_updates_change_is_known() -> None:
+    """Or recording them would leave it changed."""
+    model = filled(("QRDQN", "munchausen"))
+    updates = FixedUpdates(model, *samples_for(model))
+    updates.load(samples_for(model)[0])
+    updates.make()
+    before = state(model.policy), copy.deepcopy(model.policy.optimizer.state_dict())
+    kept = [tensor.clone() for tensor in updates.changed]
+    for _ in range(3):
+        updates.make()
+    assert differences(before[0], state(model.policy))
+    with torch.no_grad():
+        for tensor, value in zip(updates.changed, kept, strict=True):
+            tensor.copy_(value)
+    assert differences(before[0], state(model.policy)) == []
+    for index, entries in model.policy.optimizer.state_dict()["state"].items():
+        for name, value in entries.items():
+            assert torch.equal(value, before[1]["state"][index][name]), name
+
+
+def test_other_counts_forms_and_states_are_not_accepted() -> None:
+    model = filled(("DQN", "plain"))
+    samples, n = samples_for(model)
+    updates = FixedUpdates(model, samples, n)
+    assert updates.accepts(samples, n)
+    assert not updates.accepts(samples, 2)
+    assert not updates.accepts(model._draw(2 * 16), n)
+    assert not updates.accepts(samples._replace(rewards=samples.rewards.double()), n)
+    assert not updates.accepts(samples._replace(weights=samples.rewards), n)
+    model.policy.optimizer.load_state_dict(model.policy.optimizer.state_dict())
+    assert not updates.accepts(samples, n), "the moments are other tensors"
+
+
+def test_another_optimiser_is_refused() -> None:
+    model = filled(("DQN", "plain"), policy_kwargs={"optimizer_class": torch.optim.SGD})
+    with pytest.raises(ConfigError, match="own policy and Adam"):
+        FixedUpdates(model, *samples_for(model))
+
+
+@needs_cuda
+@variants(EVERY, FEW)
+def test_a_thousand_captured_updates_are_the_eager_ones(variant: Variant) -> None:
+    """On equal samples, each update from equal networks: to float32's rounding."""
+    eager, captured = (filled(variant, device="cuda") for _ in range(2))
+    samples, n = samples_for(captured)
+    before = state(captured.policy)
+    updates = CapturedUpdates(captured, samples, n)
+    assert differences(before, state(captured.policy)) == [], "recording has changed something"
+    for _ in range(1000 // n):
+        samples, _ = samples_for(eager)
+        captured.policy.load_state_dict(eager.policy.state_dict())
+        random = torch.cuda.get_rng_state()
+        eager.make_updates(samples, n)
+        torch.cuda.set_rng_state(random)
+        assert updates.make_updates(samples, n) is not None
+        for name, value in state(eager.policy).items():
+            if "running_" not in name:  # close singular values may turn either way
+                close = 1e-4 * max(float(value.abs().max()), 1e-3)
+                torch.testing.assert_close(state(captured.policy)[name], value, rtol=0, atol=close)
+        for layer in held(captured.policy.q_net):
+            assert float(layer.running_sigma) == pytest.approx(float(layer._stretch()), rel=1e-5)
+
+
+@needs_cuda
+def test_a_training_on_a_gpu_is_captured_where_it_is_asked_to() -> None:
+    model = make(("DQN", "plain"), cartpoles(4), device="cuda", compile=True, gradient_steps=4)
+    model.learn(2000)
+    assert isinstance(model._compiled, CapturedUpdates)
+    assert model._n_updates > 400
