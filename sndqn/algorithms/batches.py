@@ -3,7 +3,6 @@
 from typing import Any
 
 from stable_baselines3.common.vec_env import VecEnvWrapper, VecFrameStack
-from torch import Tensor
 
 from sndqn.envs.atari_vector import AtariVecEnv
 from sndqn.replay import Batch
@@ -23,14 +22,14 @@ def frames_in(env: Any) -> int:
 def split(samples: Batch, size: int) -> list[Batch]:
     """Gives a sample as batches of so many rows, as views."""
     n = len(samples.rewards) // size
-
-    def chunks(tensor: Tensor) -> tuple[Tensor, ...]:
-        return tensor.view(n, size, *tensor.shape[1:]).unbind()  # a fifth of the time of split()
+    if n == 1:
+        return [samples]
 
     def parts(value: Any) -> Any:
         if isinstance(value, dict):
-            columns = zip(*map(chunks, value.values()), strict=True)
+            columns = zip(*map(parts, value.values()), strict=True)
             return [dict(zip(value, row, strict=True)) for row in columns]
-        return [None] * n if value is None else chunks(value)
+        # chunk takes less than half the time of split.
+        return [None] * n if value is None else value.chunk(n)
 
     return [type(samples)(*fields) for fields in zip(*map(parts, samples), strict=True)]
