@@ -98,7 +98,8 @@ class TrainConfig(BaseModel):
     threads: Int = Field(0, ge=0)
     """Threads of one tensor operation; 0 leaves it to torch."""
     compile: Literal["auto", "always", "never"] = "auto"
-    """Whether the update is compiled; auto: on a CPU with g++ or clang++, from 25000 updates on."""
+    """Whether the update is compiled; auto: on a CPU with g++ or clang++, from 25000 updates on.
+    On a GPU "always" captures it in a CUDA graph."""
     overlap: bool = True
     """Whether learning goes on while the environments run."""
     log_every_timesteps: Int = Field(1_000, gt=0)

@@ -100,7 +100,7 @@ class Session:
         self.say(f"Run folder: {run.path}")
         if model.will_compile(config.total_timesteps):
             self.say(
-                "The first update compiles all others, which takes up to half a minute "
+                "The first update compiles all others, which takes up to a minute "
                 "(--compile never leaves it out)."
             )
 

@@ -52,7 +52,7 @@ def compile_function(
 ) -> Compiled:
     """Compiles a function for inputs of the example's shapes, dtypes and strides.
 
-    Takes 5 to 20 seconds, less where an earlier run has left its result in torch's cache.
+    Takes 5 seconds to a minute, less where an earlier run has left its result in torch's cache.
 
     Args:
         function: Gives a list of tensors; must not branch in Python on a tensor's value.
