@@ -1,6 +1,7 @@
 """The compiled update is the eager one."""
 
 import copy
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -176,6 +177,60 @@ def test_two_trainings_of_a_thousand_updates_give_the_same_network(
     for eager, fast in zip(*results, strict=True):
         scale = float(eager.abs().max())
         torch.testing.assert_close(fast, eager, rtol=0, atol=tolerance * scale)
+
+
+@needs_compiler
+def test_inputs_views_twins_and_changed_tensors_come_out_right() -> None:
+    """Though torch's own wrappers, which see to these, are left out."""
+    changed = torch.randn(4)
+
+    def function(x: Tensor) -> list[Tensor]:
+        twice = x * 2
+        changed.add_(1)
+        return [x, x.view(2, 2), twice, twice, twice.view(2, 2), changed, x + changed]
+
+    before = changed.clone()
+    compiled = compile_function(function, torch.randn(4), changed=[changed])
+    assert torch.equal(changed, before), "tracing left it changed"
+    for _ in range(2):
+        x, old = torch.randn(4), changed.clone()
+        found = compiled(x)
+        twice, new = x * 2, old + 1
+        expected = [x, x.view(2, 2), twice, twice, twice.view(2, 2), new, x + new]
+        for one, other in zip(found, expected, strict=True):
+            assert torch.equal(one, other)
+        assert torch.equal(changed, new)
+
+
+ROUNDS_OF_ALLOCATION = """
+import resource, sys
+import numpy as np
+from sndqn.algorithms.compilation import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        arrays = [np.ones(6 * 2**20, np.uint8) for _ in range(4)]
+        del arrays
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 10
+
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+faults()
+print(faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_memory_that_is_freed_and_taken_again_stays() -> None:
+    """Or each of its pages would be made anew, as glibc by default does with an update's."""
+    faults = {}
+    for what in ("keep", "default"):
+        command = [sys.executable, "-c", ROUNDS_OF_ALLOCATION, what]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        faults[what] = float(done.stdout)
+    assert faults["keep"] < 10
+    assert faults["default"] > 1000, "the test would not notice"
 
 
 @needs_compiler
