@@ -165,8 +165,8 @@ def ritz(image: Tensor) -> tuple[Tensor, Tensor]:
     rows = image.flatten(1)
     gram = rows @ rows.t()
     nan_if_broken = 0 * gram.sum()
-    # Called from Python, LAPACK takes a fifth of the time of the loops. Traced, it comes between
-    # loops that are compiled to one; on a GPU it waits for the device.
+    # Called from Python, LAPACK takes 16 µs and the squarings 400. Traced, it comes between loops
+    # that are compiled to one; on a GPU it waits for the device.
     if rows.device.type == "cpu" and get_proxy_mode() is None:
         values, vectors = torch.linalg.eigh(finite(gram))  # eigh raises on NaN
         return vectors.flip(1).t(), values[-1].clamp_min(0).sqrt() + nan_if_broken
