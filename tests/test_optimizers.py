@@ -55,6 +55,22 @@ def test_a_step_with_given_gradients_is_a_step() -> None:
         assert torch.equal(a, b)
 
 
+def test_steps_counted_at_once_are_those_counted_one_by_one_and_made_by_their_sizes() -> None:
+    ours, theirs = network(), network()
+    params, others = list(ours.parameters()), list(theirs.parameters())
+    optimizer, reference = Adam(params, lr=0.1), Adam(others, lr=0.1)
+    first = optimizer.advance(0, params)
+    sizes = first + optimizer.advance(0, params, 9)
+    alone = Adam(list(network().parameters()), lr=0.1)
+    assert sizes == [alone.advance(0, alone.param_groups[0]["params"])[0] for _ in range(10)]
+    for step, size in enumerate(sizes):
+        optimizer.apply(params, gradients(ours, step), sizes=torch.tensor(size))
+        reference.apply(others, gradients(theirs, step))
+    for a, b in zip(params, others, strict=True):
+        assert float(optimizer.state[a]["step"]) == 10
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
 def fused(params: Any) -> torch.optim.Adam:
     return torch.optim.Adam(params, fused=True)
 

@@ -130,7 +130,9 @@ def _compile_graph(
         taken = [n.meta["val"] for n in functional.graph.nodes if n.op == "placeholder"]
         same = list(map(_layout, taken)) == list(map(_layout, inputs))
         if same and len(_outputs(functional)) == n_outputs:
-            return lambda given: list(direct(given))
+            # Around this torch puts records of what runs when, a tenth of CartPole's update.
+            call = getattr(direct, "current_callable", None) or direct
+            return lambda given: list(call(given))
 
     def wrapped(given: list[Tensor]) -> list[Tensor]:
         with torch.no_grad():
@@ -253,20 +255,30 @@ class CompiledUpdate:
         batches = split(samples, len(samples.rewards) // n_updates)
         if not self.accepts(batches[0]):
             return None
-        for batch in batches:
+        # Whatever Python does between two updates it does with cold caches: little, then.
+        sizes = self._sizes_of_steps(n_updates)
+        for batch, size in zip(batches, sizes, strict=True):
             self._algorithm.draw_noise()
-            last = self.step(batch)
-        return last
+            outputs = self._step(batch, size)
+        return self._named(outputs)
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Does what the algorithm's `step` does."""
-        if self._steps_inside:
-            self._sizes[:] = self._algorithm.step_sizes()
+        return self._named(self._step(batch, *self._sizes_of_steps(1)))
+
+    def _sizes_of_steps(self, n_updates: int) -> list[Any]:
+        return self._algorithm.step_sizes(n_updates) if self._steps_inside else [None] * n_updates
+
+    def _step(self, batch: Batch, size: Any) -> list[Tensor]:
+        if size is not None:
+            self._sizes[:] = size
         outputs = self._update(*self._inputs(batch))
-        n = self._n_gradients
-        if n:
-            self._algorithm.apply_gradients(outputs[:n])
-        return outputs[n], dict(zip(self._log_names, outputs[n + 1 :], strict=True))
+        if self._n_gradients:
+            self._algorithm.apply_gradients(outputs[: self._n_gradients])
+        return outputs[self._n_gradients :]
+
+    def _named(self, outputs: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        return outputs[0], dict(zip(self._log_names, outputs[1:], strict=True))
 
     def greedy_actions(self, observations: Tensor) -> Tensor | None:
         """Computes what the policy's `_predict` does; None for layouts it was not compiled for."""

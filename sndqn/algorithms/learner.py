@@ -169,10 +169,11 @@ class Learner(ActAndLearnLoop):
         groups = self.step_groups if self.has_own_step else []
         return [optimizer.moments(index, parameters) for index, parameters in groups]
 
-    def step_sizes(self) -> list[tuple[float, float]]:
-        """Counts a step of each of the optimiser's groups; gives what `Adam.advance` gives."""
+    def step_sizes(self, n_updates: int) -> list[tuple[tuple[float, float], ...]]:
+        """Counts steps of the optimiser; gives what `Adam.advance` gives, by update and group."""
         optimizer: Any = self.policy.optimizer
-        return [optimizer.advance(index, parameters) for index, parameters in self.step_groups]
+        sizes = [optimizer.advance(index, params, n_updates) for index, params in self.step_groups]
+        return list(zip(*sizes, strict=True))
 
     def apply_gradients(
         self, gradients: list[Tensor], sizes: Sequence[Tensor] | None = None
@@ -181,7 +182,7 @@ class Learner(ActAndLearnLoop):
 
         Args:
             gradients: One for each trained parameter.
-            sizes: Of the step, as `step_sizes` gives them: by these an own step can be traced.
+            sizes: Of the step, group by group: by these an own step can be traced.
         """
         policy: Any = self.policy
         optimizer = policy.optimizer
