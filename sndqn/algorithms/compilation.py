@@ -116,6 +116,9 @@ def _compile_graph(
     """
     from torch._inductor.compile_fx import compile_fx, compile_fx_inner  # takes a second
 
+    from sndqn.algorithms.storing import StoreOnce
+
+    options = {**options, "post_grad_custom_post_pass": StoreOnce()}
     found: list[tuple[fx.GraphModule, Any]] = []
 
     def keep(functional: fx.GraphModule, *args: Any, **kwargs: Any) -> Any:
