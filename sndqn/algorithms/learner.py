@@ -214,7 +214,7 @@ class Learner(ActAndLearnLoop):
             compiled = self._compiled = CompiledUpdate(self, batch, observations)
         except Exception as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-            warnings.warn(f"The update runs uncompiled, as torch says: {reason}", stacklevel=2)
+            warnings.warn(f"The update runs uncompiled: {reason}", stacklevel=2)
             return
         if isinstance(self.policy, SpectralPolicyMixin):
             self.policy.compiled_refine = compiled.refine

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sndqn.spectral.norms import TINY, LinearMap
+from sndqn.spectral.norms import LinearMap
+from sndqn.spectral.subspace import TINY
 
 Mode = Literal["normalize", "shrink", "track"]
 

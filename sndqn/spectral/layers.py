@@ -25,18 +25,15 @@ from sndqn.spectral.functional import (
     wide_linear,
 )
 from sndqn.spectral.norms import (
-    TINY,
     LinearMap,
     Pair,
     certified_norm,
     convolution_map,
     exact_norm,
-    finite,
     matrix_map,
-    orthonormal,
-    ritz,
     top_singular_vectors,
 )
+from sndqn.spectral.subspace import TINY, finite, orthonormal, ritz
 
 ConvNorm = Literal["operator", "kernel"]
 Bound = float | Literal["initial"]

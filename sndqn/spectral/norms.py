@@ -11,14 +11,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
-Pair = tuple[int, int]
+from sndqn.spectral.subspace import TINY
 
-# A vector shorter than this has no direction worth keeping. Its square still fits in float32.
-TINY = 1e-12
+Pair = tuple[int, int]
 
 
 class LinearMap(NamedTuple):
@@ -104,102 +102,6 @@ def convolution_map(
         in_shape=(weight.shape[1] * groups, *input_size),
         out_shape=(weight.shape[0], *out_size),
     )
-
-
-def orthonormal(block: Tensor) -> Tensor:
-    """Gives an orthonormal basis of stacked vectors; zeros where they are not finite.
-
-    Branch-free on purpose: no value leaves the device.
-    """
-    rows = block.flatten(1)
-    basis = householder_rows(rows) if rows.is_cuda else torch.linalg.qr(rows.t()).Q.t()
-    return finite(basis.view_as(block))
-
-
-def householder_rows(rows: Tensor) -> Tensor:
-    """Gives what QR gives, up to signs, by operations that a CUDA graph can hold.
-
-    Args:
-        rows: k vectors of n numbers, k <= n, shape (k, n); linearly dependent ones as well.
-
-    Source: Golub and Van Loan, Matrix Computations, 5.1 and 5.2.
-    """
-    k, n = rows.shape
-    place = torch.arange(n, device=rows.device)
-    reflections: list[tuple[Tensor, Tensor]] = []
-    for j in range(k):
-        x = torch.where(place >= j, rows[j], 0.0)
-        length = torch.linalg.vector_norm(x)
-        length = torch.where(x[j] < 0, -length, length)
-        w = torch.where(place == j, x + length, x)
-        factor = _inverse(length * (length + x[j]))  # 2 / |w|²
-        reflections.append((w, factor))
-        rows = rows - torch.outer(rows @ w * factor, w)
-    basis = torch.eye(k, n, dtype=rows.dtype, device=rows.device)
-    for w, factor in reversed(reflections):
-        basis = basis - torch.outer(basis @ w * factor, w)
-    return basis
-
-
-def _inverse(x: Tensor) -> Tensor:
-    """Gives 1 / x of a number that is 0 or more, and 0 where it is too small for that."""
-    return torch.where(x > TINY**2, 1 / x.clamp_min(TINY**2), 0.0)
-
-
-def finite(x: Tensor) -> Tensor:
-    """Gives zeros in place of what is not finite."""
-    return torch.nan_to_num(x, 0.0, 0.0, 0.0)
-
-
-def ritz(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Finds the direction that A stretches most among stacked orthonormal vectors.
-
-    Args:
-        image: Their images under A, stacked.
-
-    Returns:
-        (rotation, σ): an orthogonal matrix whose rows combine the vectors, the most stretched
-        first; and by how much that one is stretched, never more than A's norm. NaN where the images
-        are not finite.
-    """
-    rows = image.flatten(1)
-    gram = rows @ rows.t()
-    nan_if_broken = 0 * gram.sum()
-    # Called from Python, LAPACK takes 16 µs and the squarings 400. Traced, it comes between loops
-    # that are compiled to one; on a GPU it waits for the device.
-    if rows.device.type == "cpu" and get_proxy_mode() is None:
-        values, vectors = torch.linalg.eigh(finite(gram))  # eigh raises on NaN
-        return vectors.flip(1).t(), values[-1].clamp_min(0).sqrt() + nan_if_broken
-    rotation = _reflection_onto(top_eigenvector(finite(gram)))
-    return rotation, torch.linalg.vector_norm(rotation[0] @ rows) + nan_if_broken
-
-
-def top_eigenvector(gram: Tensor) -> Tensor:
-    """Finds the unit vector that a small positive semidefinite matrix stretches most.
-
-    By its 16384th power, in which an eigenvalue that is smaller by a thousandth is as good as gone;
-    of what is closer the result is a mixture, which is stretched as much to 1e-5. The first unit
-    vector for a zero matrix.
-
-    Args:
-        gram: Shape (k, k).
-    """
-    power, identity = gram, torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    for i in range(14):
-        if i % 4 == 0:  # the 16th power of an eighth is still a number in float32
-            power = power * _inverse((power * identity).sum())
-        power = (power[:, :, None] * power).sum(dim=1)  # its square; a product would end the loop
-    largest = (power * identity).sum(dim=1).argmax()
-    column = power.index_select(1, largest[None])[:, 0]
-    length = torch.linalg.vector_norm(column)
-    return torch.where(length > 0, column * _inverse(length), identity[0])
-
-
-def _reflection_onto(direction: Tensor) -> Tensor:
-    """Gives an orthogonal matrix whose first row is a unit vector, or that one's opposite."""
-    identity = torch.eye(len(direction), dtype=direction.dtype, device=direction.device)
-    w = torch.where(direction[0] < 0, direction - identity[0], direction + identity[0])
-    return identity - torch.outer(w, w) / (1 + direction[0].abs())
 
 
 def top_singular_vectors(

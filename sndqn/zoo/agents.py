@@ -21,7 +21,8 @@ from sndqn.networks import NetworkSpec, QNetwork, SpectralSettings
 from sndqn.networks.factory import apply_settings, zero_observation
 from sndqn.runs.folder import write_bytes
 from sndqn.spectral import SpectralLayer, weight_layers
-from sndqn.spectral.norms import TINY, convolution_map, matrix_map, top_singular_vectors
+from sndqn.spectral.norms import convolution_map, matrix_map, top_singular_vectors
+from sndqn.spectral.subspace import TINY
 from sndqn.terminal import printable
 from sndqn.zoo.container import MAX_BYTES, Shape, pack, unpack
 from sndqn.zoo.description import AgentDescription

@@ -9,18 +9,13 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from sndqn.spectral import SpectralConv2d, SpectralLinear, certified_norm, exact_norm
 from sndqn.spectral.norms import (
     LinearMap,
     convolution_map,
     dense_matrix,
-    householder_rows,
     matrix_map,
-    orthonormal,
-    ritz,
-    top_eigenvector,
     top_singular_vectors,
 )
 
@@ -301,91 +296,6 @@ def test_estimate_of_nothing_is_documented(value: float, expected: float) -> Non
     assert float(u.norm()) == pytest.approx(1, rel=1e-5)
     assert float(v.norm()) == pytest.approx(1, rel=1e-5)
     assert (u.shape, v.shape) == ((3,), (4,))
-
-
-@pytest.mark.parametrize("value", [0.0, 1e-20, 3.0])
-def test_a_basis_is_orthonormal_whatever_comes(value: float) -> None:
-    basis = orthonormal(torch.full((2, 5), value))
-    torch.testing.assert_close(basis @ basis.t(), torch.eye(2))
-
-
-@pytest.mark.parametrize("poison", [math.nan, math.inf])
-def test_a_poisoned_block_gives_zeros(poison: float) -> None:
-    assert torch.equal(orthonormal(torch.full((2, 5), poison)), torch.zeros(2, 5))
-
-
-@given(st.integers(0, 2**16))
-def test_ritz_finds_the_most_stretched_combination(seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    matrix = torch.randn(6, 5, generator=generator, dtype=torch.float64)
-    basis = orthonormal(torch.randn(3, 5, generator=generator, dtype=torch.float64))
-    rotation, sigma = ritz(basis @ matrix.t())
-    truth = float(torch.linalg.matrix_norm(basis @ matrix.t(), 2))
-    assert float(sigma) == pytest.approx(truth, rel=1e-9)
-    first = rotation[0] @ basis
-    assert float((matrix @ first).norm()) == pytest.approx(truth, rel=1e-9)
-    assert truth <= true_norm(matrix) * (1 + 1e-12)
-
-
-def blocks(seed: int, k: int, n: int, dependent: int, scale: float) -> Tensor:
-    """Rows in float32, as many of which as `dependent` are zero or another row once more."""
-    rows = random_matrix(seed, k, max(n, k)).float() * scale
-    for i in range(min(dependent, k)):
-        rows[i] = rows[-1] if i % 2 else 0.0
-    return rows
-
-
-drawn_blocks = st.builds(
-    blocks,
-    SEEDS,
-    st.integers(1, 8),
-    st.integers(1, 200),
-    st.integers(0, 8),
-    st.sampled_from([1e-8, 1.0, 1e8]),
-)
-
-
-@few
-@given(drawn_blocks)
-def test_reflections_give_an_orthonormal_basis_of_whatever_rows_span(rows: Tensor) -> None:
-    basis = householder_rows(rows)
-    torch.testing.assert_close(basis @ basis.t(), torch.eye(len(rows)), rtol=0, atol=3e-6)
-    # Nothing of the rows lies outside.
-    rest = rows - (rows @ basis.t()) @ basis
-    assert float(rest.norm()) <= 1e-5 * float(rows.norm())
-
-
-@few
-@given(drawn_blocks)
-def test_the_top_eigenvector_is_stretched_as_much_as_any(rows: Tensor) -> None:
-    gram = rows @ rows.t()
-    direction = top_eigenvector(gram).double()
-    assert float(direction.norm()) == pytest.approx(1, abs=1e-5)
-    largest = float(torch.linalg.eigvalsh(gram.double())[-1])
-    assert float(direction @ gram.double() @ direction) == pytest.approx(largest, rel=3e-5)
-
-
-@pytest.mark.parametrize("gap", [0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.5])
-def test_the_top_eigenvector_of_close_eigenvalues_is_stretched_almost_as_much(gap: float) -> None:
-    basis = torch.linalg.qr(random_matrix(3, 8, 8)).Q
-    values = torch.tensor([1.0, 1 - gap, *[0.5] * 6], dtype=torch.float64)
-    gram = (basis * values @ basis.t()).float()
-    direction = top_eigenvector(gram).double()
-    assert float(direction @ gram.double() @ direction) == pytest.approx(1, rel=1e-5)
-
-
-@few
-@given(drawn_blocks)
-def test_traced_and_called_ritz_find_the_same_direction(rows: Tensor) -> None:
-    rotation, sigma = make_fx(ritz)(rows)(rows)
-    k = len(rows)
-    torch.testing.assert_close(rotation @ rotation.t(), torch.eye(k), rtol=0, atol=3e-6)
-    assert float(sigma) == pytest.approx(float(ritz(rows)[1]), rel=3e-5)
-    assert float((rotation[0] @ rows).norm()) == pytest.approx(float(sigma), rel=1e-6)
-
-
-def test_ritz_of_what_is_not_finite_is_no_number() -> None:
-    assert not float(ritz(torch.full((2, 5), math.nan))[1]) < math.inf
 
 
 def test_norms_draw_nothing_from_the_global_random_state() -> None:
