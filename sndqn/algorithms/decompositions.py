@@ -51,10 +51,12 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, *geometry: Any) 
     if not _applies(x, weight, geometry):
         return NotImplemented
     z = weight.flatten(1) @ _patches(x, weight, geometry[0])
+    z = z.view(len(weight), len(x), *_output_size(x, weight, geometry[0]))
     if bias is not None:
-        z = z + bias[:, None]
-    size = _output_size(x, weight, geometry[0])
-    return z.view(len(weight), len(x), *size).transpose(0, 1)
+        # On the view, where it becomes part of the loop that follows. Right after the product it
+        # would be made part of that, which first copies the bias to all places.
+        z = z + bias[:, None, None, None]
+    return z.transpose(0, 1)
 
 
 def convolution_backward(grad: Tensor, x: Tensor, weight: Tensor, _: Any, *rest: Any) -> Any:
