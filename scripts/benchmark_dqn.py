@@ -337,7 +337,7 @@ def main() -> None:
             "torch finds no CUDA device: nothing was measured. Leave out --device cuda for the CPU"
         )
         return
-    results = []
+    machine, results = provenance(), []
     for name in options.env:
         if options.presets is not None:
             chosen = [n for n in presets(name) if n == "dqn" or n in (options.presets or [n])]
@@ -350,7 +350,7 @@ def main() -> None:
         record = {
             "command": " ".join(["python", *sys.argv]),
             "device": options.device,
-            "provenance": provenance(),
+            "provenance": machine,
             "results": results,
         }
         options.output.write_text(json.dumps(record, indent=1) + "\n")

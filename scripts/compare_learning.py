@@ -80,6 +80,7 @@ def main() -> None:
     parser.add_argument("--reference", type=Path, help="earlier output, to take the reference from")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
+    machine = provenance()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     variants = {name: dict(variant) for name, variant in VARIANTS.items()}
@@ -102,7 +103,7 @@ def main() -> None:
             "runs": runs,
             "means": {name: float(np.mean(values)) for name, values in scores.items()},
             "difference_95": interval(scores["reference"], scores["fast"]),
-            "provenance": provenance(),
+            "provenance": machine,
         }
         options.output.write_text(json.dumps(record, indent=1) + "\n")
     print(record["means"], record["difference_95"])
