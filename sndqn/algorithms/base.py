@@ -210,8 +210,8 @@ class ValueBasedAlgorithm(Learner):
             loss = loss + self.gradient_penalty * penalty
         gradients = list(torch.autograd.grad(loss, self._trained, materialize_grads=True))
         if self.max_grad_norm is not None:
-            flat = [gradient.flatten() for gradient in gradients]
-            norm = logs["grad_norm"] = torch.stack([torch.dot(g, g) for g in flat]).sum().sqrt()
+            norms = torch.stack([torch.linalg.vector_norm(g) for g in gradients])
+            norm = logs["grad_norm"] = torch.linalg.vector_norm(norms)
             torch._foreach_mul_(gradients, (self.max_grad_norm / (norm + 1e-6)).clamp_max(1.0))
         self.policy.set_training_mode(False)
         logs = {name: value.detach() for name, value in {"loss": loss, **logs}.items()}

@@ -100,6 +100,9 @@ def _compile(
         # the loops and matrix products one after the other: in Python that took an eighth of
         # the update of MinAtar and CartPole, a third of CartPole's power iteration.
         options: dict[str, Any] = {"size_asserts": False, "cpp_wrapper": True}
+        # A gradient that two loops read is written to memory first where it takes more than this
+        # many inputs, 4 by default: with the norm's share it takes 6, and is 6 MB.
+        options["realize_reads_threshold"] = 12
         if one_thread:
             options["cpp.threads"] = 1
         call = _compile_graph(graph, [*example, *reached], options)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sndqn.spectral.norms import LinearMap
+from sndqn.spectral.norms import LinearMap, joins_loops
 from sndqn.spectral.subspace import TINY
 
 Mode = Literal["normalize", "shrink", "track"]
@@ -70,7 +70,8 @@ class LinearThroughNorm(torch.autograd.Function):
     """z = s(σ(W)) · W x, with dσ/dW = u vᵀ.
 
     Autograd by itself would write u vᵀ as a matrix the size of W and add it in passes of their
-    own; here it rides on the product that gives the weight's gradient.
+    own; here it rides on the product that gives the weight's gradient or, compiled, on the loop
+    that reads it.
     """
 
     @staticmethod
@@ -101,9 +102,14 @@ class LinearThroughNorm(torch.autograd.Function):
         grad_weight = None
         if ctx.needs_input_grad[1]:
             grad_sigma = ctx.hold.slope_of(scale) * torch.sum(grad * z)
-            # The rank-1 term is one sample more of the batch: the same product sums it up.
-            outputs = torch.cat([grad_z, (u * grad_sigma)[None]])
-            grad_weight = outputs.t() @ torch.cat([x, v[None]])
+            if joins_loops(weight):
+                # Part of the loop of the optimiser's step, which then has two dimensions, as the
+                # power iteration's sums have; and no sum, which would be made part of the product.
+                grad_weight = grad_z.t() @ x - torch.outer(u * -grad_sigma, v)
+            else:
+                # The rank-1 term is one sample more of the batch: the same product sums it up.
+                outputs = torch.cat([grad_z, (u * grad_sigma)[None]])
+                grad_weight = outputs.t() @ torch.cat([x, v[None]])
         return grad_x, grad_weight, None, None, None, None
 
 

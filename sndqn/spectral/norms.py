@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
-from sndqn.spectral.subspace import TINY
+from sndqn.spectral.subspace import TINY, traced
 
 Pair = tuple[int, int]
 
@@ -37,6 +37,23 @@ class LinearMap(NamedTuple):
     out_shape: tuple[int, ...]
 
 
+def joins_loops(matrix: Tensor) -> bool:
+    """Says whether sums by rows are better than a product: they join the loop that steps a weight.
+
+    Compiled, that is, and for a matrix whose traffic counts: at 128 x 1024 the product is faster.
+    For 8 vectors and 512 x 3136, oneMKL's product took 0.55 ms after the optimiser's step, the sums
+    0.2 ms in it.
+    """
+    return traced() and matrix.device.type == "cpu" and matrix.numel() >= 2**18
+
+
+def _images(vectors: Tensor, matrix: Tensor) -> Tensor:
+    """Gives A v of a vector, or of several, stacked."""
+    if vectors.ndim == 2 and joins_loops(matrix):
+        return torch.stack([(matrix * v).sum(dim=1) for v in vectors])
+    return F.linear(vectors, matrix)
+
+
 def matrix_map(weight: Tensor) -> LinearMap:
     """Gives the map of a weight read as a matrix: its first dimension against all the others.
 
@@ -46,7 +63,7 @@ def matrix_map(weight: Tensor) -> LinearMap:
     """
     matrix = weight.flatten(1)
     return LinearMap(
-        apply=lambda v: F.linear(v, matrix),
+        apply=lambda v: _images(v, matrix),
         adjoint=lambda u: u @ matrix,
         slope=lambda u, v: torch.outer(u, v).view_as(weight),
         in_shape=(matrix.shape[1],),

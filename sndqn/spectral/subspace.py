@@ -14,6 +14,11 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode
 TINY = 1e-12
 
 
+def traced() -> bool:
+    """Says whether operations are being written down, to be compiled or captured."""
+    return get_proxy_mode() is not None
+
+
 def orthonormal(block: Tensor) -> Tensor:
     """Gives an orthonormal basis of stacked vectors; zeros where they are not finite."""
     rows = block.flatten(1)
@@ -72,7 +77,7 @@ def ritz(image: Tensor) -> tuple[Tensor, Tensor]:
     nan_if_broken = 0 * gram.sum()
     # Called from Python, LAPACK takes 16 µs and the squarings 400. Traced, it comes between loops
     # that are compiled to one; on a GPU it waits for the device.
-    if rows.device.type == "cpu" and get_proxy_mode() is None:
+    if rows.device.type == "cpu" and not traced():
         values, vectors = torch.linalg.eigh(finite(gram))  # eigh raises on NaN
         return vectors.flip(1).t(), values[-1].clamp_min(0).sqrt() + nan_if_broken
     rotation = _reflection_onto(top_eigenvector(finite(gram)))

@@ -36,8 +36,14 @@ def sum_of_old_and_new_twice(weight: Tensor, gradient: Tensor) -> list[Tensor]:
     return [first + second, weight @ weight]
 
 
+def step_then_scale(weight: Tensor, gradient: Tensor) -> list[Tensor]:
+    weight.sub_(gradient)
+    return [weight * 2]
+
+
 FUNCTIONS = (
     step_then_product,
+    step_then_scale,
     product_of_old_and_new,
     product_of_an_old_view_and_new,
     sum_of_old_and_new_twice,
@@ -57,6 +63,14 @@ def test_the_new_value_is_read_where_it_is_stored() -> None:
     (store,) = [n for n in graph.graph.nodes if n.target is torch.ops.aten.copy_.default]
     assert list(store.args[1].users) == [store]
     assert [user.target for user in store.users] == [torch.ops.aten.mm.default]
+
+
+def test_a_value_that_only_loops_read_is_stored_at_the_end() -> None:
+    functional = torch.func.functionalize(step_then_scale, remove="mutations_and_views")
+    graph = make_fx(functional)(*tensors())
+    before = [node.name for node in graph.graph.nodes]
+    StoreOnce()(graph.graph)
+    assert [node.name for node in graph.graph.nodes] == before
 
 
 @pytest.mark.skipif(not compiler_available(), reason="no C++ compiler")
