@@ -33,7 +33,7 @@ from sndqn.spectral.norms import (
     matrix_map,
     top_singular_vectors,
 )
-from sndqn.spectral.subspace import TINY, finite, orthonormal, ritz
+from sndqn.spectral.subspace import TINY, as_rows, finite, from_rows, orthonormal, ritz
 
 ConvNorm = Literal["operator", "kernel"]
 Bound = float | Literal["initial"]
@@ -126,8 +126,11 @@ class SpectralLayer(nn.Module):
         self.divides_output = None
         linear_map, like = self._linear_map(), self.weight.detach()
         n = min(self.n_vectors, math.prod(linear_map.in_shape), math.prod(linear_map.out_shape))
-        self.register_buffer("running_u", like.new_zeros(n, *linear_map.out_shape))
-        self.register_buffer("running_v", like.new_zeros(n, *linear_map.in_shape))
+        u, v = (like.new_zeros(n, *shape) for shape in (linear_map.out_shape, linear_map.in_shape))
+        if u.ndim == 4 and not like.is_contiguous():  # channels last, then, as the kernel
+            u, v = (t.contiguous(memory_format=torch.channels_last) for t in (u, v))
+        self.register_buffer("running_u", u)
+        self.register_buffer("running_v", v)
         self.register_buffer("running_sigma", like.new_zeros(()))
         self.register_buffer("bound", like.new_tensor(1.0 if bound == "initial" else bound))
         self.reset_sigma()
@@ -171,9 +174,9 @@ class SpectralLayer(nn.Module):
         """Rotates the left vectors so that the most stretched is first; the right ones follow."""
         image = linear_map.adjoint(self.running_u)
         rotation, sigma = ritz(image)
-        right = rotation @ image.flatten(1) / sigma.clamp_min(TINY)
-        self.running_v.copy_(finite(right).view_as(self.running_v))
-        self.running_u.copy_((rotation @ self.running_u.flatten(1)).view_as(self.running_u))
+        right = rotation @ as_rows(image) / sigma.clamp_min(TINY)
+        self.running_v.copy_(from_rows(finite(right), image))
+        self.running_u.copy_(from_rows(rotation @ as_rows(self.running_u), self.running_u))
         self._store_sigma(sigma)
 
     @torch.no_grad()

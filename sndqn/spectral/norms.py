@@ -97,14 +97,12 @@ def convolution_map(
     # Rows and columns the stride never reaches; the adjoint must give them back, as zeros.
     unreached = [span[i] % stride[i] for i in range(2)]
     geometry = (stride, padding, dilation, groups)
-    # Channels first whatever the network prefers, so that flattening a vector copies nothing.
-    weight = weight.contiguous()
 
     def adjoint(u: Tensor) -> Tensor:
         s = stride[0]
         cells = [size / s for size in weight.shape[2:]]
         whole = s == stride[1] and all(c.is_integer() for c in cells)
-        if s < 4 or not whole or (padding, dilation, groups) != ((0, 0), (1, 1), 1):
+        if traced() or s < 4 or not whole or (padding, dilation, groups) != ((0, 0), (1, 1), 1):
             return F.conv_transpose2d(u, weight, None, stride, padding, unreached, groups, dilation)
         # The same by an unstrided kernel on cells of s x s pixels: half the time at stride 4.
         height, width = (int(c) for c in cells)

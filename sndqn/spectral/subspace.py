@@ -19,11 +19,28 @@ def traced() -> bool:
     return get_proxy_mode() is not None
 
 
+def as_rows(block: Tensor) -> Tensor:
+    """Gives stacked vectors as rows, without a copy: their numbers in the order of memory."""
+    return (block.permute(0, 2, 3, 1) if _channels_last(block) else block).flatten(1)
+
+
+def from_rows(rows: Tensor, like: Tensor) -> Tensor:
+    """Gives rows back the shape and order of the stacked vectors they came from."""
+    if _channels_last(like):
+        n, channels, height, width = like.shape
+        return rows.view(n, height, width, channels).permute(0, 3, 1, 2)
+    return rows.view_as(like)
+
+
+def _channels_last(block: Tensor) -> bool:
+    return block.ndim == 4 and block.is_contiguous(memory_format=torch.channels_last)
+
+
 def orthonormal(block: Tensor) -> Tensor:
     """Gives an orthonormal basis of stacked vectors; zeros where they are not finite."""
-    rows = block.flatten(1)
+    rows = as_rows(block)
     basis = householder_rows(rows) if rows.is_cuda else torch.linalg.qr(rows.t()).Q.t()
-    return finite(basis.view_as(block))
+    return finite(from_rows(basis, block))
 
 
 def householder_rows(rows: Tensor) -> Tensor:
@@ -72,7 +89,7 @@ def ritz(image: Tensor) -> tuple[Tensor, Tensor]:
         first; and by how much that one is stretched, never more than A's norm. NaN where the images
         are not finite.
     """
-    rows = image.flatten(1)
+    rows = as_rows(image)
     gram = rows @ rows.t()
     nan_if_broken = 0 * gram.sum()
     # Called from Python, LAPACK takes 16 µs and the squarings 400. Traced, it comes between loops

@@ -26,12 +26,18 @@ shapes = st.fixed_dictionaries(
 )
 
 
+formats = st.sampled_from([torch.contiguous_format, torch.channels_last])
+
+
 @settings(deadline=None)
-@given(shapes, st.booleans())
-def test_it_gives_torchs_outputs_and_gradients(case: dict[str, Any], with_bias: bool) -> None:
+@given(shapes, st.booleans(), formats)
+def test_it_gives_torchs_outputs_and_gradients(
+    case: dict[str, Any], with_bias: bool, memory_format: torch.memory_format
+) -> None:
     torch.manual_seed(case["seed"])
     x = torch.randn(case["batch"], case["n_in"], *case["size"], dtype=torch.float64)
     weight = torch.randn(case["n_out"], case["n_in"], *case["kernel"], dtype=torch.float64)
+    x, weight = (t.contiguous(memory_format=memory_format) for t in (x, weight))
     bias = torch.randn(case["n_out"], dtype=torch.float64) if with_bias else None
     geometry = (list(case["stride"]), *(list(g) if isinstance(g, tuple) else g for g in PLAIN))
     expected = aten.convolution(x, weight, bias, *geometry)
@@ -47,16 +53,31 @@ def test_it_gives_torchs_outputs_and_gradients(case: dict[str, Any], with_bias: 
         torch.testing.assert_close(found[2], expected_gradients[2])
 
 
+@settings(deadline=None)
+@given(shapes, st.tuples(st.integers(0, 2), st.integers(0, 2)), formats)
+def test_transposed_it_gives_torchs_outputs(
+    case: dict[str, Any], unreached: tuple[int, int], memory_format: torch.memory_format
+) -> None:
+    torch.manual_seed(case["seed"])
+    x = torch.randn(case["batch"], case["n_in"], *case["size"], dtype=torch.float64)
+    weight = torch.randn(case["n_in"], case["n_out"], *case["kernel"], dtype=torch.float64)
+    x, weight = (t.contiguous(memory_format=memory_format) for t in (x, weight))
+    rest = [min(unreached[i], case["stride"][i] - 1) for i in range(2)]
+    geometry = (list(case["stride"]), [0, 0], [1, 1], True, rest, 1)
+    expected = aten.convolution(x, weight, None, *geometry)
+    torch.testing.assert_close(convolution(x, weight, None, *geometry), expected)
+
+
 @pytest.mark.parametrize(
     "geometry",
     [
         ([1, 1], [1, 1], [1, 1], False, [0, 0], 1),
         ([1, 1], [0, 0], [2, 2], False, [0, 0], 1),
-        ([1, 1], [0, 0], [1, 1], True, [0, 0], 1),
+        ([1, 1], [1, 1], [1, 1], True, [0, 0], 1),
         ([1, 1], [0, 0], [1, 1], False, [0, 0], 2),
     ],
 )
-def test_what_is_padded_dilated_transposed_or_grouped_is_left_to_torch(geometry: Any) -> None:
+def test_what_is_padded_dilated_or_grouped_is_left_to_torch(geometry: Any) -> None:
     x, weight = torch.randn(2, 4, 8, 8), torch.randn(4, 4, 3, 3)
     assert convolution(x, weight, None, *geometry) is NotImplemented
 
