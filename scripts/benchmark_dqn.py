@@ -3,6 +3,7 @@
     python scripts/benchmark_dqn.py                     # Breakout, MinAtar/Breakout and CartPole
     python scripts/benchmark_dqn.py --env CartPole --output cartpole.json
     python scripts/benchmark_dqn.py --presets           # the shipped configurations, against `dqn`
+    python scripts/benchmark_dqn.py --updates 5         # what SN costs an update
 
 The contenders take turns of some seconds each, so that whatever else the machine does falls on all
 of them; a ratio is the median over the rounds. Each lives in a process of its own, asleep between
@@ -16,6 +17,10 @@ in CartPole where `sbx-rl` is installed.
 
 With --presets the contenders are the configurations that ship for the environment, their number of
 environments, batch and updates per step included; ratios are to `dqn`.
+
+With --updates N only updates are timed, of `sndqn` alone; ratios are of times, to the first
+selection. Two processes of the same code can differ by 3 %, by where their memory lies, so all of
+them start anew N times; in every round of each start they take turns.
 """
 
 import argparse
@@ -235,30 +240,62 @@ def work(pipe: Connection, name: str, label: str, total: int, device: str, threa
             pipe.send(getattr(contender, f"{kind}_turn")(n))
 
 
+class Contest:
+    """The contenders of one environment, each in a process of its own.
+
+    Args:
+        name: The environment.
+        labels: The contenders'.
+        turn: Steps of a turn.
+        options: Of the command.
+    """
+
+    def __init__(
+        self, name: str, labels: list[str], turn: int, options: argparse.Namespace
+    ) -> None:
+        total = LEARNING_STARTS + (options.rounds + 2) * turn
+        context = multiprocessing.get_context("spawn")
+        self._pipes: dict[str, Connection] = {}
+        self._processes = []
+        self.steps_per_update: dict[str, float] = {}
+        for label in labels:
+            self._pipes[label], theirs = context.Pipe()
+            threads = options.threads or THREADS[name]
+            target = (theirs, name, label, total, options.device, threads)
+            self._processes.append(context.Process(target=work, args=target, daemon=True))
+            self._processes[-1].start()
+            self.steps_per_update[label] = self._pipes[label].recv()
+
+    def ask(self, label: str, kind: str, n: int = 0) -> float:
+        """Has one contender do something; gives its rate."""
+        self._pipes[label].send((kind, n))
+        return float(self._pipes[label].recv())
+
+    def rates(self, kinds: dict[str, int], n_rounds: int) -> dict[str, dict[str, list[float]]]:
+        """Has all take turns; gives each one's rates of each kind, one a round."""
+        result: dict[str, dict[str, list[float]]] = {
+            label: {kind: [] for kind in kinds} for label in self._pipes
+        }
+        for _ in range(n_rounds):
+            for kind, n in kinds.items():
+                for label in self._pipes:
+                    result[label][kind].append(self.ask(label, kind, n))
+        return result
+
+    def close(self) -> None:
+        """Ends the processes."""
+        for pipe in self._pipes.values():
+            pipe.send(None)
+        for process in self._processes:
+            process.join()
+
+
 def measure(name: str, labels: list[str], options: argparse.Namespace) -> dict[str, Any]:
     """Lets the contenders take turns; gives medians and ratios to the first."""
     turn = max(int(TURN[name] * options.scale), 64)
-    total = LEARNING_STARTS + (options.rounds + 2) * turn
-    context = multiprocessing.get_context("spawn")
-    pipes: dict[str, Connection] = {}
-    steps_per_update: dict[str, float] = {}
-    for label in labels:
-        pipes[label], theirs = context.Pipe()
-        threads = options.threads or THREADS[name]
-        target = (theirs, name, label, total, options.device, threads)
-        context.Process(target=work, args=target, daemon=True).start()
-        steps_per_update[label] = pipes[label].recv()
-
-    def ask(label: str, kind: str, n: int = 0) -> float:
-        pipes[label].send((kind, n))
-        return float(pipes[label].recv())
-
+    contest = Contest(name, labels, turn, options)
     kinds = {"steps": turn, "learner": max(turn // STEPS_PER_UPDATE, 16), "env": turn}
-    rates: dict[str, dict[str, list[float]]] = {n: {k: [] for k in kinds} for n in labels}
-    for _ in range(options.rounds):
-        for kind, n in kinds.items():
-            for label in labels:
-                rates[label][kind].append(ask(label, kind, n))
+    rates = contest.rates(kinds, options.rounds)
     rows = {}
     for label, by_kind in rates.items():
         median = {kind: statistics.median(values) for kind, values in by_kind.items()}
@@ -269,28 +306,57 @@ def measure(name: str, labels: list[str], options: argparse.Namespace) -> dict[s
             for kind, values in by_kind.items()
         }
         ceilings = (
-            a / steps_per_update[label] / b
+            a / contest.steps_per_update[label] / b
             for a, b in zip(by_kind["steps"], by_kind["learner"], strict=True)
         )
         rows[label] = {
             "steps_per_s": median["steps"],
             "steps_ratio": ratio["steps"],
-            "updates_per_s": median["steps"] / steps_per_update[label],
+            "updates_per_s": median["steps"] / contest.steps_per_update[label],
             "learner_updates_per_s": median["learner"],
             "learner_ratio": ratio["learner"],
             "share_of_learner_ceiling": statistics.median(ceilings),
             "env_steps_per_s": median["env"],
-            "peak_memory_mb": ask(label, "memory"),
+            "peak_memory_mb": contest.ask(label, "memory"),
             "all_steps_per_s": by_kind["steps"],
             "all_learner_updates_per_s": by_kind["learner"],
         }
-        pipes[label].send(None)
+    contest.close()
     return {
         "env": name,
-        "threads": threads,
+        "threads": options.threads or THREADS[name],
         "turn_steps": turn,
         "rounds": options.rounds,
         "contenders": rows,
+    }
+
+
+def measure_updates(
+    name: str, selections: list[str], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Lets selections of layers take turns at updates; gives the ratio of times of each start."""
+    turn = max(int(TURN[name] * options.scale), 64) // STEPS_PER_UPDATE
+    labels = [f"sndqn {selection}" for selection in selections]
+    ratios: dict[str, list[float]] = {label: [] for label in labels}
+    milliseconds: dict[str, list[float]] = {label: [] for label in labels}
+    for _ in range(options.updates):
+        contest = Contest(name, labels, turn * STEPS_PER_UPDATE, options)
+        rates = contest.rates({"learner": turn}, options.rounds)
+        contest.close()
+        first = rates[labels[0]]["learner"]
+        for label, rate in rates.items():
+            times = [b / a for a, b in zip(rate["learner"], first, strict=True)]
+            ratios[label].append(statistics.median(times))
+            milliseconds[label].append(1e3 / statistics.median(rate["learner"]))
+        print(f"{name}: " + ", ".join(f"{n} {r[-1]:.3f}" for n, r in ratios.items()), flush=True)
+    return {
+        "env": name,
+        "threads": options.threads or THREADS[name],
+        "turn_updates": turn,
+        "rounds": options.rounds,
+        "milliseconds": milliseconds,
+        "time_ratios": ratios,
+        "median_time_ratio": {label: statistics.median(r) for label, r in ratios.items()},
     }
 
 
@@ -326,6 +392,7 @@ def main() -> None:
     parser.add_argument("--env", nargs="+", default=list(TURN), choices=list(TURN))
     parser.add_argument("--layers", default="none -2 all", help="selections of layers, by spaces")
     parser.add_argument("--presets", nargs="*", help="shipped configurations by name, or all")
+    parser.add_argument("--updates", type=int, help="time updates alone, in so many starts")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--scale", type=float, default=1.0, help="length of a turn")
     parser.add_argument("--threads", type=int, help="of a tensor operation; 2, in CartPole 1")
@@ -339,6 +406,10 @@ def main() -> None:
         return
     machine, results = provenance(), []
     for name in options.env:
+        if options.updates:
+            results.append(measure_updates(name, options.layers.split(), options))
+            print(results[-1]["median_time_ratio"])
+            continue
         if options.presets is not None:
             chosen = [n for n in presets(name) if n == "dqn" or n in (options.presets or [n])]
             labels = [f"preset {preset}" for preset in chosen]

@@ -101,7 +101,8 @@ class LinearThroughNorm(torch.autograd.Function):
         grad_x = grad_z @ weight if ctx.needs_input_grad[0] else None
         grad_weight = None
         if ctx.needs_input_grad[1]:
-            grad_sigma = ctx.hold.slope_of(scale) * torch.sum(grad * z)
+            # The slope within the sum: a loop over the weights would divide by σ for each of them.
+            grad_sigma = torch.sum(ctx.hold.slope_of(scale) * grad * z)
             if joins_loops(weight):
                 # Part of the loop of the optimiser's step, which then has two dimensions, as the
                 # power iteration's sums have; and no sum, which would be made part of the product.

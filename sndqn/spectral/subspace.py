@@ -15,7 +15,7 @@ TINY = 1e-12
 
 
 def traced() -> bool:
-    """Says whether operations are being written down, to be compiled or captured."""
+    """Says whether operations are being written down, to be compiled."""
     return get_proxy_mode() is not None
 
 

@@ -1,4 +1,4 @@
-"""A small convolution as a matrix product is the convolution."""
+"""A convolution as a product is the convolution; a product by blocks is the product."""
 
 from typing import Any
 
@@ -8,7 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from sndqn.algorithms.decompositions import DECOMPOSITIONS, convolution, convolution_backward
+from sndqn.algorithms.decompositions import (
+    DECOMPOSITIONS,
+    convolution,
+    convolution_backward,
+    product,
+)
 
 aten: Any = torch.ops.aten
 PLAIN = ((0, 0), (1, 1), False, (0, 0), 1)
@@ -96,3 +101,46 @@ def test_a_traced_function_has_them_in_place_of_the_convolution() -> None:
     graph = make_fx(torch.conv2d, DECOMPOSITIONS)(x, weight)
     assert not [n for n in graph.graph.nodes if n.target is aten.convolution.default]
     torch.testing.assert_close(graph(x, weight), torch.conv2d(x, weight))
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.sampled_from([(32, 512, 256), (512, 32, 256), (512, 256, 32), (8, 512, 512), (98, 64, 256)]),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_a_product_by_blocks_is_the_product(
+    sizes: tuple[int, int, int], a_transposed: bool, b_transposed: bool, seed: int
+) -> None:
+    m, k, n = sizes
+    torch.manual_seed(seed)
+    a = torch.randn(k, m).t() if a_transposed else torch.randn(m, k)
+    b = torch.randn(n, k).t() if b_transposed else torch.randn(k, n)
+    found = product(a, b)
+    assert found is not NotImplemented
+    torch.testing.assert_close(found, a @ b)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "why"),
+    [
+        ((32, 64, 64), "small"),
+        ((256, 256, 256), "large every way"),
+        ((33, 2048, 33), "nothing to divide"),
+    ],
+)
+def test_a_product_that_gains_nothing_by_blocks_is_left_to_torch(
+    sizes: tuple[int, int, int], why: str
+) -> None:
+    m, k, n = sizes
+    assert product(torch.zeros(m, k), torch.zeros(k, n)) is NotImplemented, why
+
+
+def test_on_many_threads_products_are_left_to_torch() -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(5)
+    try:
+        assert product(torch.zeros(32, 512), torch.zeros(512, 256)) is NotImplemented
+    finally:
+        torch.set_num_threads(threads)
