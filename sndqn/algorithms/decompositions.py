@@ -48,24 +48,21 @@ def _rows(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).flatten(0, 2)
 
 
+def _seen(x: Tensor, weight: Tensor, stride: Sequence[int]) -> Tensor:
+    """Gives what each output sees; (batch, channels, *outputs, *kernel)."""
+    for i in range(2):
+        x = x.unfold(2 + i, weight.shape[2 + i], stride[i])
+    return x
+
+
 def _patch_rows(x: Tensor, weight: Tensor, stride: Sequence[int]) -> Tensor:
     """Gives what each output sees; (batch · outputs, kernel height · kernel width · channels)."""
-    cells = x.permute(0, 2, 3, 1)
-    for i in range(2):
-        cells = cells.unfold(1 + i, weight.shape[2 + i], stride[i])
-    return cells.permute(0, 1, 2, 4, 5, 3).flatten(0, 2).flatten(1)
+    return _seen(x, weight, stride).permute(0, 2, 3, 4, 5, 1).flatten(0, 2).flatten(1)
 
 
 def _patches(x: Tensor, weight: Tensor, stride: Sequence[int]) -> Tensor:
-    """Gives what each output sees; (channels · kernel height · kernel width, batch · outputs)."""
-    height, width = _output_size(x, weight, stride)
-    x = x.transpose(0, 1)
-    cells = [
-        x[:, :, i : i + height * stride[0] : stride[0], j : j + width * stride[1] : stride[1]]
-        for i in range(weight.shape[2])
-        for j in range(weight.shape[3])
-    ]
-    return torch.stack(cells, dim=1).reshape(weight[0].numel(), -1)
+    """Gives what each output sees; (batch, channels · kernel height · kernel width, outputs)."""
+    return _seen(x, weight, stride).permute(0, 1, 4, 5, 2, 3).flatten(1, 3).flatten(2)
 
 
 def _applies(x: Tensor, weight: Tensor, geometry: Sequence[Any]) -> bool:
@@ -88,13 +85,10 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, *geometry: Any) 
         z = _patch_rows(x, weight, geometry[0]) @ weight.permute(0, 2, 3, 1).flatten(1).t()
         z = z.view(len(x), *_output_size(x, weight, geometry[0]), len(weight))
         return (z if bias is None else z + bias).permute(0, 3, 1, 2)
-    z = weight.flatten(1) @ _patches(x, weight, geometry[0])
-    z = z.view(len(weight), len(x), *_output_size(x, weight, geometry[0]))
-    if bias is not None:
-        # On the view, where it becomes part of the loop that follows. Right after the product it
-        # would be made part of that, which first copies the bias to all places.
-        z = z + bias[:, None, None, None]
-    return z.transpose(0, 1)
+    kernels = weight.flatten(1).expand(len(x), -1, -1)
+    z = torch.bmm(kernels, _patches(x, weight, geometry[0]))
+    z = z.view(len(x), len(weight), *_output_size(x, weight, geometry[0]))
+    return z if bias is None else z + bias[:, None, None]
 
 
 def _transposes(x: Tensor, weight: Tensor, geometry: Sequence[Any]) -> bool:
@@ -143,35 +137,29 @@ def convolution_backward(grad: Tensor, x: Tensor, weight: Tensor, _: Any, *rest:
             n_out, n_in, *size = weight.shape
             grad_weight = products.view(n_out, *size, n_in).permute(0, 3, 1, 2)
         return None, grad_weight, grad.sum(dim=0) if wanted[2] else None
-    grad = grad.transpose(0, 1).flatten(1)
     if wanted[1]:
-        grad_weight = (grad @ _patches(x, weight, geometry[0]).t()).view_as(weight)
-    return None, grad_weight, grad.sum(dim=1) if wanted[2] else None
+        patches = _patches(x, weight, geometry[0])
+        products = torch.bmm(grad.flatten(2), patches.transpose(1, 2))
+        grad_weight = products.sum(dim=0).view_as(weight)
+    return None, grad_weight, grad.sum(dim=(0, 2, 3)) if wanted[2] else None
 
 
 def product(a: Tensor, b: Tensor) -> Any:
-    """Computes `aten.mm` by blocks, or NotImplemented where oneMKL needs no help.
-
-    Blocks of rows where there are enough: their results lie one behind the other, as they should.
-    """
+    """Computes `aten.mm` in the order or by blocks, or NotImplemented where oneMKL needs no help."""
     (m, k), n = a.shape, b.shape[1]
     few_threads = a.device.type == "cpu" and torch.get_num_threads() <= _MOST_BLOCKS
     if not few_threads or m * k * n < _LEAST_WORK or min(m, k, n) > _LARGEST_BATCH:
         return NotImplemented
-    blocks = _n_blocks(m)
-    if blocks > 1:
-        rows = a.reshape(blocks, -1, k)
-        return torch.bmm(rows, b.expand(blocks, k, n)).flatten(0, 1)
-    blocks = _n_blocks(n)
-    if blocks > 1:
-        columns = b.reshape(k, blocks, -1).transpose(0, 1)
-        return torch.bmm(a.expand(blocks, m, k), columns).transpose(0, 1).flatten(1)
-    return NotImplemented
-
-
-def _n_blocks(size: int) -> int:
-    """Gives into how many blocks, none of them thin, rows or columns are divided; 1 for not."""
-    return next((n for n in (_MOST_BLOCKS, 2) if size % n == 0 and size >= 32 * n), 1)
+    tall = m >= n
+    if tall and a.stride(1) == 1:
+        return NotImplemented
+    if tall or b.stride(1) != 1:
+        return torch.mm(b.t(), a.t()).t()
+    blocks = next((i for i in (_MOST_BLOCKS, 2) if n % i == 0 and n >= 32 * i), 1)
+    if blocks == 1:
+        return NotImplemented
+    columns = b.reshape(k, blocks, -1).transpose(0, 1)
+    return torch.bmm(a.expand(blocks, m, k), columns).transpose(0, 1).flatten(1)
 
 
 DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
