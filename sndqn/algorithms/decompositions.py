@@ -29,6 +29,7 @@ _LARGEST = 2**19
 # Of multiplications: 32 samples and 64 x 512. Below it a product takes a few µs.
 _LEAST_WORK = 2**20
 _LARGEST_BATCH = 64
+_SMALL = 2**15
 # Also the most threads: how oneMKL does with more of them was not measured.
 _MOST_BLOCKS = 4
 
@@ -147,6 +148,8 @@ def convolution_backward(grad: Tensor, x: Tensor, weight: Tensor, _: Any, *rest:
 def product(a: Tensor, b: Tensor) -> Any:
     """Computes `aten.mm` in the order or by blocks, or NotImplemented where oneMKL needs no help."""
     (m, k), n = a.shape, b.shape[1]
+    if m * k * n <= _SMALL:
+        return _small_product(a, b)
     few_threads = a.device.type == "cpu" and torch.get_num_threads() <= _MOST_BLOCKS
     if not few_threads or m * k * n < _LEAST_WORK or min(m, k, n) > _LARGEST_BATCH:
         return NotImplemented
@@ -162,8 +165,31 @@ def product(a: Tensor, b: Tensor) -> Any:
     return torch.bmm(a.expand(blocks, m, k), columns).transpose(0, 1).flatten(1)
 
 
+def _small_product(a: Tensor, b: Tensor) -> Tensor:
+    if a.stride(0) == 1 and a.stride(1) != 1:
+        return (b.t().unsqueeze(2) * a.t()).sum(dim=1).t()
+    return (a.unsqueeze(2) * b).sum(dim=1)
+
+
+def affine(bias: Tensor, a: Tensor, b: Tensor, **factors: float) -> Any:
+    """Computes `aten.addmm` as a loop, or NotImplemented for one that is not small and plain."""
+    if factors or a.shape[0] * a.shape[1] * b.shape[1] > _SMALL:
+        return NotImplemented
+    return _small_product(a, b) + bias
+
+
+def scatter_add(x: Tensor, dim: int, index: Tensor, values: Tensor) -> Any:
+    if index.shape[dim] != 1:
+        return NotImplemented
+    places = torch.arange(x.shape[dim], device=x.device)
+    places = places.view([-1 if i == dim else 1 for i in range(x.ndim)])
+    return x + torch.where(places == index, values, 0)
+
+
 DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     aten.convolution.default: convolution,
     aten.convolution_backward.default: convolution_backward,
     aten.mm.default: product,
+    aten.addmm.default: affine,
+    aten.scatter_add.default: scatter_add,
 }
