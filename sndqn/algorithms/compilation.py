@@ -103,6 +103,9 @@ def _compile(
         # A gradient that two loops read is written to memory first where it takes more than this
         # many inputs, 4 by default: with the norm's share it takes 6, and is 6 MB.
         options["realize_reads_threshold"] = 12
+        # What a thread is to have at least, in turns of a loop, 512 by default: dividing loops of
+        # a few µs costs more, most of all where torch divides the inner one of several.
+        options["cpp.min_chunk_size"] = 2**14
         if one_thread:
             options["cpp.threads"] = 1
         call = _compile_graph(graph, [*example, *reached], options)

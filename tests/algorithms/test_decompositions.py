@@ -1,4 +1,4 @@
-"""A convolution as a product is the convolution; a product by blocks is the product."""
+"""A convolution as a product is the convolution; a product by blocks or as a loop, the product."""
 
 from typing import Any
 
@@ -10,9 +10,11 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from sndqn.algorithms.decompositions import (
     DECOMPOSITIONS,
+    affine,
     convolution,
     convolution_backward,
     product,
+    scatter_add,
 )
 
 aten: Any = torch.ops.aten
@@ -103,6 +105,16 @@ def test_a_traced_function_has_them_in_place_of_the_convolution() -> None:
     torch.testing.assert_close(graph(x, weight), torch.conv2d(x, weight))
 
 
+def matrices(
+    sizes: tuple[int, int, int], a_transposed: bool, b_transposed: bool, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    m, k, n = sizes
+    torch.manual_seed(seed)
+    a = torch.randn(k, m).t() if a_transposed else torch.randn(m, k)
+    b = torch.randn(n, k).t() if b_transposed else torch.randn(k, n)
+    return a, b
+
+
 @settings(deadline=None, max_examples=30)
 @given(
     st.sampled_from([(32, 512, 256), (512, 32, 256), (512, 256, 32), (8, 512, 512), (98, 64, 256)]),
@@ -110,16 +122,84 @@ def test_a_traced_function_has_them_in_place_of_the_convolution() -> None:
     st.booleans(),
     st.integers(0, 99),
 )
-def test_a_product_by_blocks_is_the_product(
+def test_a_product_in_another_order_or_by_blocks_is_the_product(
     sizes: tuple[int, int, int], a_transposed: bool, b_transposed: bool, seed: int
 ) -> None:
-    m, k, n = sizes
-    torch.manual_seed(seed)
-    a = torch.randn(k, m).t() if a_transposed else torch.randn(m, k)
-    b = torch.randn(n, k).t() if b_transposed else torch.randn(k, n)
+    a, b = matrices(sizes, a_transposed, b_transposed, seed)
     found = product(a, b)
-    assert found is not NotImplemented
-    torch.testing.assert_close(found, a @ b)
+    if sizes[0] > sizes[2] and not a_transposed:
+        assert found is NotImplemented  # the best order already
+    else:
+        torch.testing.assert_close(found, a @ b)
+
+
+def operations(a: torch.Tensor, b: torch.Tensor) -> set[Any]:
+    return {n.target for n in make_fx(torch.mm, DECOMPOSITIONS)(a, b).graph.nodes}
+
+
+@pytest.mark.parametrize("n_vectors", [2, 8, 16])
+def test_few_vectors_meet_a_large_matrix_by_blocks_in_either_direction(n_vectors: int) -> None:
+    weight = torch.zeros(512, 1024)
+    assert aten.bmm.default in operations(torch.zeros(n_vectors, 1024), weight.t())
+    assert aten.bmm.default in operations(torch.zeros(n_vectors, 512), weight)
+
+
+def test_a_batch_meets_a_weight_as_the_weight_times_the_batch() -> None:
+    weight, batch = torch.zeros(128, 1024), torch.zeros(32, 1024)
+    assert product(weight, batch.t()) is NotImplemented
+    found = product(batch, weight.t())
+    assert found.shape == (32, 128)
+    assert found.stride() == (1, 32)
+
+
+def test_a_layers_gradients_are_computed_by_blocks() -> None:
+    weight, batch, grad = torch.zeros(128, 1024), torch.zeros(32, 1024), torch.zeros(32, 128)
+    assert aten.bmm.default in operations(grad, weight)
+    assert aten.bmm.default in operations(grad.t(), batch)
+
+
+@settings(deadline=None)
+@given(
+    st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9)),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_a_small_product_is_a_loop_and_the_product(
+    sizes: tuple[int, int, int], a_transposed: bool, b_transposed: bool, seed: int
+) -> None:
+    a, b = matrices(sizes, a_transposed, b_transposed, seed)
+    bias = torch.randn(sizes[2])
+    assert not operations(a, b) & {aten.mm.default, aten.bmm.default}
+    torch.testing.assert_close(product(a, b), a @ b)
+    torch.testing.assert_close(affine(bias, a, b), torch.addmm(bias, a, b))
+
+
+def test_a_scaled_or_large_affine_map_is_left_to_torch() -> None:
+    a, b, bias = torch.zeros(32, 64), torch.zeros(64, 64), torch.zeros(64)
+    assert affine(bias, a, b) is NotImplemented
+    assert affine(bias[:2], a[:2, :2], b[:2, :2], beta=0.5) is NotImplemented
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=3), st.integers(-3, 2), st.integers(0, 99))
+def test_one_value_a_row_is_added_where_its_index_says(
+    shape: list[int], dim: int, seed: int
+) -> None:
+    dim %= len(shape)
+    torch.manual_seed(seed)
+    x, one_a_row = torch.randn(shape), [1 if i == dim else n for i, n in enumerate(shape)]
+    index, values = torch.randint(shape[dim], one_a_row), torch.randn(one_a_row)
+    expected = torch.scatter_add(x, dim, index, values)
+    torch.testing.assert_close(scatter_add(x, dim, index, values), expected)
+    torch.testing.assert_close(scatter_add(x, dim - len(shape), index, values), expected)
+
+
+def test_several_values_a_row_or_none_for_some_are_left_to_torch() -> None:
+    x = torch.zeros(4, 3)
+    for shape in ((4, 2), (3, 1)):
+        index = torch.zeros(shape, dtype=torch.int64)
+        assert scatter_add(x, 1, index, torch.ones(shape)) is NotImplemented
 
 
 @pytest.mark.parametrize(
@@ -127,7 +207,8 @@ def test_a_product_by_blocks_is_the_product(
     [
         ((32, 64, 64), "small"),
         ((256, 256, 256), "large every way"),
-        ((33, 2048, 33), "nothing to divide"),
+        ((33, 2048, 34), "nothing to divide"),
+        ((64, 2048, 64), "as wide as high"),
     ],
 )
 def test_a_product_that_gains_nothing_by_blocks_is_left_to_torch(
