@@ -113,7 +113,8 @@ def _transposed(
     n, _, *grid = x.shape
     n_out, *kernel = weight.shape[1:]
     n_cells = [-(-k // s) for k, s in zip(kernel, stride, strict=True)]
-    patches = _rows(x) @ weight.permute(0, 2, 3, 1).flatten(1)
+    places = x.permute(0, 2, 3, 1).flatten(1, 2)
+    patches = torch.bmm(places, weight.permute(0, 2, 3, 1).flatten(1).expand(n, -1, -1))
     patches = patches.view(n, *grid, *kernel, n_out)
     short = [c * s - k for c, s, k in zip(n_cells, stride, kernel, strict=True)]
     if any(short):
