@@ -120,6 +120,7 @@ def _compile_graph(
     Torch wraps what it has compiled in functions for whatever aliases, views and gradients a call
     may bring. Here none do, and small networks would take a tenth longer for them.
     """
+    from torch._functorch.compile_utils import fx_graph_cse
     from torch._inductor.compile_fx import compile_fx, compile_fx_inner  # takes a second
 
     from sndqn.algorithms.storing import StoreOnce
@@ -128,6 +129,9 @@ def _compile_graph(
     found: list[tuple[fx.GraphModule, Any]] = []
 
     def keep(functional: fx.GraphModule, *args: Any, **kwargs: Any) -> Any:
+        # The gradient's trace repeats what the values' has, the patches of convolutions among it.
+        functional.graph = fx_graph_cse(functional.graph)
+        functional.recompile()
         compiled: Any = compile_fx_inner(functional, *args, **kwargs)
         found.append((functional, compiled))
         return compiled

@@ -10,7 +10,8 @@ Where a batch, or a few vectors, meets a large matrix, oneMKL divides the produc
 threads: the weight's gradient of 32 samples and 128 x 1024 took 0.27 ms on two threads, 0.10 on one
 (AMD Zen 4). By blocks, of which each thread takes some, it is 0.10 ms on both; the input's gradient
 0.09 instead of 0.13. The values are best computed as W xᵀ, 0.07 instead of 0.09 ms; those of 8
-vectors by blocks, 0.04 instead of 0.06. At 512 x 3136 the same orders gain as much.
+vectors by blocks, 0.04 instead of 0.06. At 512 x 3136 it is 0.95 instead of 2.0 ms for the weight's
+gradient, 0.92 instead of 1.2 for the input's, and 0.26 instead of 0.39 for 8 vectors.
 
 Products of a few numbers, as of a network's head, become loops, which the compiler joins with those
 around them: of 24 loops and products in MinAtar's update that leaves 15.
@@ -54,8 +55,14 @@ def _rows(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).flatten(0, 2)
 
 
+def _stored(x: Tensor) -> Tensor:
+    """Has a value written to memory, which every loop that reads it would compute otherwise."""
+    return x.as_strided(x.size(), x.stride())
+
+
 def _seen(x: Tensor, weight: Tensor, stride: Sequence[int]) -> Tensor:
     """Gives what each output sees; (batch, channels, *outputs, *kernel)."""
+    x = _stored(x)  # or each number would be computed once for each output that sees it
     for i in range(2):
         x = x.unfold(2 + i, weight.shape[2 + i], stride[i])
     return x
@@ -114,6 +121,7 @@ def _transposed(
     n_out, *kernel = weight.shape[1:]
     n_cells = [-(-k // s) for k, s in zip(kernel, stride, strict=True)]
     places = x.permute(0, 2, 3, 1).flatten(1, 2)
+    # Image by image: of blocks of columns, see `product`, the sums below would be read one by one.
     patches = torch.bmm(places, weight.permute(0, 2, 3, 1).flatten(1).expand(n, -1, -1))
     patches = patches.view(n, *grid, *kernel, n_out)
     short = [c * s - k for c, s, k in zip(n_cells, stride, kernel, strict=True)]
@@ -210,9 +218,20 @@ def scatter_add(x: Tensor, dim: int, index: Tensor, values: Tensor) -> Any:
         return NotImplemented
     places = torch.arange(x.shape[dim], device=x.device)
     places = places.view([-1 if i == dim % x.ndim else 1 for i in range(x.ndim)])
-    sums = x + torch.where(places == index, values, 0)
-    # Has them written to memory: otherwise every loop that reads one computes the loss anew.
-    return sums.as_strided(sums.size(), sums.stride())
+    # Stored, or every loop that reads one would compute the loss anew.
+    return _stored(x + torch.where(places == index, values, 0))
+
+
+def nan_to_num(
+    x: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
+) -> Any:
+    """Computes `aten.nan_to_num` with zero for all three, or NotImplemented for other values.
+
+    TorchInductor asks of each number by itself whether it is NaN, and three times in all.
+    """
+    if (nan or 0.0, posinf, neginf) != (0.0, 0.0, 0.0):
+        return NotImplemented
+    return torch.where(x.abs() < math.inf, x, 0.0)  # false for NaN too
 
 
 DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
@@ -221,4 +240,5 @@ DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     aten.mm.default: product,
     aten.addmm.default: affine,
     aten.scatter_add.default: scatter_add,
+    aten.nan_to_num.default: nan_to_num,
 }

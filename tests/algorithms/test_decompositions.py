@@ -13,6 +13,7 @@ from sndqn.algorithms.decompositions import (
     affine,
     convolution,
     convolution_backward,
+    nan_to_num,
     product,
     scatter_add,
 )
@@ -225,3 +226,15 @@ def test_on_many_threads_products_are_left_to_torch() -> None:
         assert product(torch.zeros(32, 512), torch.zeros(512, 256)) is NotImplemented
     finally:
         torch.set_num_threads(threads)
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(width=32, allow_nan=True, allow_infinity=True), min_size=1, max_size=9))
+def test_what_is_not_finite_becomes_zero(numbers: list[float]) -> None:
+    x = torch.tensor(numbers)
+    assert torch.equal(nan_to_num(x, 0.0, 0.0, 0.0), torch.nan_to_num(x, 0.0, 0.0, 0.0))
+
+
+@pytest.mark.parametrize("values", [(None, None, None), (0.0, None, 0.0), (1.0, 0.0, 0.0)])
+def test_other_values_than_zero_are_left_to_torch(values: tuple[float | None, ...]) -> None:
+    assert nan_to_num(torch.zeros(2), *values) is NotImplemented
