@@ -309,6 +309,28 @@ def test_what_is_compiled_is_handed_each_tensor_once() -> None:
 
 
 @needs_compiler
+def test_what_a_function_computes_twice_is_computed_once() -> None:
+    calls: list[None] = []
+
+    @torch.library.custom_op("sndqn_tests::counted", mutates_args=())
+    def counted(x: Tensor) -> Tensor:
+        calls.append(None)
+        return x.clone()
+
+    @counted.register_fake
+    def _(x: Tensor) -> Tensor:
+        return torch.empty_like(x)
+
+    x = torch.arange(3.0)
+    compiled = compile_function(lambda x: [counted(x) + 1, counted(x) * 2], x)
+    calls.clear()
+    first, second = compiled(x)
+    assert torch.equal(first, x + 1)
+    assert torch.equal(second, x * 2)
+    assert len(calls) == 1
+
+
+@needs_compiler
 def test_in_place_changes_pass_both_ways_and_tracing_leaves_none() -> None:
     total, factor = torch.zeros(3), torch.tensor(2.0)
 
