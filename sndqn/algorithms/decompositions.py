@@ -198,6 +198,8 @@ def _small_product(a: Tensor, b: Tensor) -> Tensor:
     # What the loop's vectors run along lies in memory as they do.
     if _column_major(a):
         return (b.t().unsqueeze(2) * a.t()).sum(dim=1).t()
+    if _column_major(b):
+        return (a.unsqueeze(1) * b.t()).sum(dim=2)
     return (a.unsqueeze(2) * b).sum(dim=1)
 
 
@@ -218,8 +220,10 @@ def scatter_add(x: Tensor, dim: int, index: Tensor, values: Tensor) -> Any:
         return NotImplemented
     places = torch.arange(x.shape[dim], device=x.device)
     places = places.view([-1 if i == dim % x.ndim else 1 for i in range(x.ndim)])
-    # Stored, or every loop that reads one would compute the loss anew.
-    return _stored(x + torch.where(places == index, values, 0))
+    result = x + torch.where(places == index, values, 0)
+    # Stored, or every loop that reads one would compute the loss anew; with the batch last, along
+    # which loops run by whole vectors, and not by a handful of actions.
+    return _stored(result.t().contiguous()).t() if x.ndim == 2 else _stored(result)
 
 
 def nan_to_num(
