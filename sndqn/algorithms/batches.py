@@ -2,10 +2,14 @@
 
 from typing import Any
 
+import torch
 from stable_baselines3.common.vec_env import VecEnvWrapper, VecFrameStack
 
 from sndqn.envs.atari_vector import AtariVecEnv
 from sndqn.replay import Batch
+
+# Numbers in a batch's observations.
+_SMALL = 2**14
 
 
 def frames_in(env: Any) -> int:
@@ -33,3 +37,46 @@ def split(samples: Batch, size: int) -> list[Batch]:
         return [None] * n if value is None else value.chunk(n)
 
     return [type(samples)(*fields) for fields in zip(*map(parts, samples), strict=True)]
+
+
+def are_small(samples: Batch, n_batches: int) -> bool:
+    """Says whether copying a sample takes less than splitting it: MinAtar's, not Atari's."""
+    numbers: int = samples.observations.numel()
+    return numbers <= _SMALL * n_batches
+
+
+class FixedSamples:
+    """Samples that stay where they are in memory, shared out among batches.
+
+    Attributes:
+        batches: Views of them; what `load` writes, they hold.
+
+    Args:
+        samples: As all later ones will be; one array an observation.
+        n_batches: How many batches they make.
+        widen: Whether observations of bytes are held as floats, which torch makes of them faster
+            than compiled code does.
+    """
+
+    def __init__(self, samples: Batch, n_batches: int, *, widen: bool = False) -> None:
+        self._forms = _forms(samples)
+        own = {name: t.clone() for name, t in samples._asdict().items() if t is not None}
+        if widen and samples.observations.dtype == torch.uint8:
+            for name in ("observations", "next_observations"):
+                own[name] = own[name].float()
+        self._samples = Batch(**own)
+        self.batches = split(self._samples, len(samples.rewards) // n_batches)
+
+    def fit(self, samples: Batch) -> bool:
+        """Says whether samples have the shapes and dtypes of those that this was made for."""
+        return _forms(samples) == self._forms
+
+    def load(self, samples: Batch) -> None:
+        """Puts samples where the batches are."""
+        for own, given in zip(self._samples, samples, strict=True):
+            if own is not None:
+                own.copy_(given, non_blocking=True)
+
+
+def _forms(samples: Batch) -> list[Any]:
+    return [None if t is None else (t.shape, t.dtype) for t in samples]

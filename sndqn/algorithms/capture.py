@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sndqn.algorithms.batches import split
+from sndqn.algorithms.batches import FixedSamples
 from sndqn.errors import ConfigError
 from sndqn.replay import Batch
 
@@ -37,8 +37,7 @@ class FixedUpdates:
             raise ConfigError("a captured update needs sndqn's own policy and Adam")
         self._algorithm = algorithm
         self._n_updates = n_updates
-        self._samples = _copies(samples)
-        self._batches = split(self._samples, len(samples.rewards) // n_updates)
+        self._samples = FixedSamples(samples, n_updates)
         self._moments = algorithm.moments()
         self._groups = algorithm.policy.optimizer.param_groups
         self._learning_rates = [
@@ -60,14 +59,12 @@ class FixedUpdates:
         return (
             n_updates == self._n_updates
             and all(new is old for new, old in moments)
-            and list(map(_form, samples)) == list(map(_form, self._samples))
+            and self._samples.fit(samples)
         )
 
     def load(self, samples: Batch) -> None:
         """Puts samples, and the learning rates as they are now, where `make` reads them."""
-        for own, given in zip(self._samples, samples, strict=True):
-            if own is not None:
-                own.copy_(given, non_blocking=True)
+        self._samples.load(samples)
         for rate, group in zip(self._learning_rates, self._groups, strict=True):
             rate.fill_(group["lr"])
 
@@ -76,21 +73,12 @@ class FixedUpdates:
         optimizer = self._algorithm.policy.optimizer
         optimizer.learning_rates = self._learning_rates
         try:
-            for batch in self._batches:
+            for batch in self._samples.batches:
                 self._algorithm.draw_noise()
                 last: Result = self._algorithm.step(batch)
         finally:
             optimizer.learning_rates = None
         return last
-
-
-def _copies(samples: Batch) -> Batch:
-    present = {name: t.clone() for name, t in samples._asdict().items() if t is not None}
-    return Batch(**present)
-
-
-def _form(tensor: Tensor | None) -> Any:
-    return None if tensor is None else (tensor.shape, tensor.dtype)
 
 
 class CapturedUpdates:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from sndqn.algorithms.batches import split
+from sndqn.algorithms.batches import FixedSamples, are_small, split
 from sndqn.algorithms.decompositions import DECOMPOSITIONS
 from sndqn.replay import Batch
 
@@ -192,6 +192,10 @@ def _layout(tensor: Tensor) -> tuple[Any, ...]:
     return tensor.shape, tensor.stride(), tensor.dtype
 
 
+def _layouts(batch: Batch) -> list[Any]:
+    return [None if t is None else _layout(t) for t in batch]
+
+
 class CompiledUpdate:
     """What an algorithm computes at every step, compiled: updates and greedy actions.
 
@@ -200,18 +204,21 @@ class CompiledUpdate:
 
     Args:
         algorithm: Whose; its methods are traced as they are.
-        batch: A batch as every later one will be.
+        samples: Samples as all later ones will be.
+        n_updates: Among how many updates they are shared out.
         observations: Observations to act on, as every later ones will be.
 
     Attributes:
         refine: The power iterations after another optimiser's step; None where there are none.
     """
 
-    def __init__(self, algorithm: Any, batch: Batch, observations: Tensor) -> None:
+    def __init__(
+        self, algorithm: Any, samples: Batch, n_updates: int, observations: Tensor
+    ) -> None:
         keep_freed_memory()
         policy = algorithm.policy
         self._algorithm = algorithm
-        self._fields = [name for name, value in batch._asdict().items() if value is not None]
+        self._fields = [name for name, value in samples._asdict().items() if value is not None]
         self._n_gradients = 0
         self._log_names: list[str] = []
         self._moments = algorithm.moments()
@@ -241,14 +248,20 @@ class CompiledUpdate:
             policy.refine()
             return []
 
-        inputs = self._inputs(batch)
-        self._layouts = [_layout(t) for t in inputs]
+        # By number of updates, where their samples are put; large ones are read where they are.
+        self._memories: dict[int, FixedSamples] | None = None
+        example = split(samples, len(samples.rewards) // n_updates)[0]
+        if are_small(samples, n_updates):
+            memory = FixedSamples(samples, n_updates, widen=True)
+            self._memories = {n_updates: memory}
+            example = memory.batches[0]
+        self._layouts = _layouts(example)
         self._observation_layout = _layout(observations)
         # On several threads, the loops of torch 2.13 write beyond their memory in IQN's update on
         # MinAtar: the process aborts (tests/algorithms/test_compilation.py). In the other
         # distributions' updates it was not seen, and is not risked.
         self._update = compile_function(
-            update, *inputs, changed=changed, one_thread=algorithm.head != "linear"
+            update, *self._inputs(example), changed=changed, one_thread=algorithm.head != "linear"
         )
         self.refine: Callable[[], object] | None = None
         with torch.no_grad():
@@ -256,42 +269,44 @@ class CompiledUpdate:
             if buffers and not self._steps_inside:
                 self.refine = compile_function(refine, changed=buffers)
 
-    def accepts(self, batch: Batch) -> bool:
-        """Says whether batch and optimiser lie in memory as those that were compiled for."""
-        same = all(a is b for a, b in zip(self._algorithm.moments(), self._moments, strict=True))
-        return same and [_layout(t) for t in self._inputs(batch)] == self._layouts
-
     def make_updates(
         self, samples: Batch, n_updates: int
     ) -> tuple[Tensor, dict[str, Tensor]] | None:
         """Does what the algorithm's `make_updates` does; None for what it was not compiled for."""
-        batches = split(samples, len(samples.rewards) // n_updates)
-        if not self.accepts(batches[0]):
+        batches = self._accepted(samples, n_updates)
+        if batches is None:
             return None
         # Whatever Python does between two updates it does with cold caches: little, then.
-        sizes = self._sizes_of_steps(n_updates)
+        sizes: list[Any] = [None] * n_updates
+        if self._steps_inside:
+            sizes = self._algorithm.step_sizes(n_updates)
         for batch, size in zip(batches, sizes, strict=True):
             self._algorithm.draw_noise()
-            outputs = self._step(batch, size)
-        return self._named(outputs)
+            if size is not None:
+                self._sizes[:] = size
+            outputs = self._update(*self._inputs(batch))
+            if self._n_gradients:
+                self._algorithm.apply_gradients(outputs[: self._n_gradients])
+        priorities, *logs = outputs[self._n_gradients :]
+        return priorities, dict(zip(self._log_names, logs, strict=True))
 
-    def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Does what the algorithm's `step` does."""
-        return self._named(self._step(batch, *self._sizes_of_steps(1)))
-
-    def _sizes_of_steps(self, n_updates: int) -> list[Any]:
-        return self._algorithm.step_sizes(n_updates) if self._steps_inside else [None] * n_updates
-
-    def _step(self, batch: Batch, size: Any) -> list[Tensor]:
-        if size is not None:
-            self._sizes[:] = size
-        outputs = self._update(*self._inputs(batch))
-        if self._n_gradients:
-            self._algorithm.apply_gradients(outputs[: self._n_gradients])
-        return outputs[self._n_gradients :]
-
-    def _named(self, outputs: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        return outputs[0], dict(zip(self._log_names, outputs[1:], strict=True))
+    def _accepted(self, samples: Batch, n_updates: int) -> list[Batch] | None:
+        """Gives the batches of samples, where optimiser and samples are as when this compiled."""
+        if not all(a is b for a, b in zip(self._algorithm.moments(), self._moments, strict=True)):
+            return None
+        if self._memories is None:
+            batches = split(samples, len(samples.rewards) // n_updates)
+            return batches if _layouts(batches[0]) == self._layouts else None
+        memory = self._memories.get(n_updates)
+        if memory is None:
+            memory = FixedSamples(samples, n_updates, widen=True)
+            if _layouts(memory.batches[0]) != self._layouts:
+                return None
+            self._memories[n_updates] = memory
+        if not memory.fit(samples):
+            return None
+        memory.load(samples)
+        return memory.batches
 
     def greedy_actions(self, observations: Tensor) -> Tensor | None:
         """Computes what the policy's `_predict` does; None for layouts it was not compiled for."""

@@ -210,8 +210,7 @@ class Learner(ActAndLearnLoop):
             if self.device.type == "cuda":
                 self._compiled = CapturedUpdates(self, samples, n_updates)
                 return
-            batch = split(samples, len(samples.rewards) // n_updates)[0]
-            compiled = self._compiled = CompiledUpdate(self, batch, observations)
+            compiled = self._compiled = CompiledUpdate(self, samples, n_updates, observations)
         except Exception as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
             warnings.warn(f"The update runs uncompiled: {reason}", stacklevel=2)

@@ -19,7 +19,6 @@ from variants import make as small
 
 import sndqn
 from sndqn.algorithms.base import Losses
-from sndqn.algorithms.batches import split
 from sndqn.algorithms.compilation import (
     CompiledUpdate,
     _make_inputs_of_attributes,
@@ -28,7 +27,7 @@ from sndqn.algorithms.compilation import (
 )
 from sndqn.algorithms.target_network import sync_target
 from sndqn.envs import make_vec_env, resolve_env
-from sndqn.policies import SNDQNPolicy, minatar_cnn
+from sndqn.policies import SNDQNPolicy, minatar_cnn, nature_cnn
 
 REPRESENTATIVE = [("C51", "rainbow"), ("IQN", "munchausen-prioritized")]
 SCHEDULERS = ("div_grad", "mul_eps", "div_lr")
@@ -65,12 +64,13 @@ def check_updates(model: Any, n_updates: int) -> None:
     compiled, replay = model._compiled, model.replay_buffer
     observations = torch.as_tensor(np.array(model._last_obs))
     for _ in range(n_updates):
-        model.policy.reset_noise()
-        batch = split(model._draw(32), 32)[0]
-        assert compiled.accepts(batch)
+        batch = model._draw(32)
+        random = torch.get_rng_state()  # of which each side draws its noise
+        model.draw_noise()
         expected, expected_priorities, expected_logs = model.update(batch)
         before, factors = adam_state(model), scheduled(model)
-        priorities, logs = compiled.step(batch)
+        torch.set_rng_state(random)
+        priorities, logs = compiled.make_updates(batch, 1)
         torch.testing.assert_close(logs, expected_logs, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(priorities, expected_priorities, rtol=1e-4, atol=1e-5)
         check_adam_step(model, before, expected, factors)
@@ -236,10 +236,10 @@ def test_memory_that_is_freed_and_taken_again_stays() -> None:
 @needs_compiler
 def test_what_was_compiled_acts_as_the_policy_does_and_knows_its_layouts() -> None:
     model = make()
-    batch = split(model._draw(32), 32)[0]
+    samples = model._draw(4 * 32)
     observations = torch.as_tensor(np.array(model._last_obs))
     before = {name: value.clone() for name, value in model.q_net.state_dict().items()}
-    compiled = CompiledUpdate(model, batch, observations)
+    compiled = CompiledUpdate(model, samples, 4, observations)
     for name, value in model.q_net.state_dict().items():
         assert torch.equal(value, before[name]), f"compiling has changed {name}"
     expected = model.policy._predict(observations, deterministic=True)
@@ -247,11 +247,27 @@ def test_what_was_compiled_acts_as_the_policy_does_and_knows_its_layouts() -> No
     assert actions is not None
     assert torch.equal(actions, expected)
     assert compiled.greedy_actions(observations[:1]) is None, "another shape is not for it"
-    assert not compiled.accepts(split(model._draw(8), 8)[0])
+    assert compiled.make_updates(samples, 8) is None, "batches of 16"
+    assert compiled.make_updates(model._draw(2 * 32), 4) is None
+    other = samples._replace(observations=samples.observations.double())
+    assert compiled.make_updates(other, 4) is None
+    for n_updates in (4, 2, 8, 4):
+        assert compiled.make_updates(model._draw(n_updates * 32), n_updates) is not None
 
-    apart = batch.observations.t().contiguous().t()
-    assert not compiled.accepts(batch._replace(observations=apart)), "strides are part of the code"
-    assert not compiled.accepts(batch._replace(observations=batch.observations.double()))
+
+@needs_compiler
+def test_large_observations_are_read_where_they_are_and_only_as_compiled() -> None:
+    env = make_vec_env(resolve_env("Breakout"), 2, seed=0)
+    policy_kwargs = {"features_extractor_class": nature_cnn}
+    settings: dict[str, Any] = {"buffer_size": 200, "learning_starts": 10**6, "device": "cpu"}
+    model = sndqn.DQN(SNDQNPolicy, env, policy_kwargs=policy_kwargs, **settings).learn(100)
+    samples = model._draw(2 * 32)
+    compiled = CompiledUpdate(model, samples, 2, torch.as_tensor(np.array(model._last_obs)))
+    apart = samples.observations.clone()
+    assert apart.stride() != samples.observations.stride()
+    other = samples._replace(observations=apart)
+    assert compiled.make_updates(other, 2) is None, "strides are part of the code"
+    assert compiled.make_updates(samples, 2) is not None
 
 
 @needs_compiler
@@ -270,15 +286,14 @@ def test_a_compiled_step_is_the_eager_one_under_a_scheduler(name: str, form: str
 def test_a_compiled_step_follows_the_learning_rate_and_notices_another_state() -> None:
     model = make()
     train(model, 10, compiled=True)
-    compiled, batch = model._compiled, split(model._draw(32), 32)[0]
+    compiled, batch = model._compiled, model._draw(32)
     before = [p.detach().clone() for p in model._trained]
     model.policy.optimizer.param_groups[0]["lr"] = 0.0
-    compiled.step(batch)
+    assert compiled.make_updates(batch, 1) is not None
     for parameter, value in zip(model._trained, before, strict=True):
         assert torch.equal(parameter, value)
-    assert compiled.accepts(batch)
     model.policy.optimizer.load_state_dict(model.policy.optimizer.state_dict())
-    assert not compiled.accepts(batch), "its moments are other tensors"
+    assert compiled.make_updates(batch, 1) is None, "its moments are other tensors"
 
 
 @needs_compiler
@@ -286,10 +301,10 @@ def test_another_optimiser_steps_after_what_was_compiled_and_sigma_follows() -> 
     torch.manual_seed(0)
     model = make(policy_kwargs={"optimizer_class": torch.optim.SGD})
     train(model, 10, compiled=True)
-    compiled, batch = model._compiled, split(model._draw(32), 32)[0]
+    compiled, batch = model._compiled, model._draw(32)
     gradients, _, _ = model.update(batch)
     before = [p.detach().clone() for p in model._trained]
-    compiled.step(batch)
+    compiled.make_updates(batch, 1)
     lr = model.policy.optimizer.param_groups[0]["lr"]
     for parameter, value, gradient in zip(model._trained, before, gradients, strict=True):
         torch.testing.assert_close(parameter.detach(), value - lr * gradient, rtol=0, atol=1e-7)
