@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sndqn.spectral.norms import LinearMap, joins_loops
-from sndqn.spectral.subspace import TINY
+from sndqn.spectral.norms import LinearMap
+from sndqn.spectral.subspace import TINY, traced
 
 Mode = Literal["normalize", "shrink", "track"]
 
@@ -103,7 +103,7 @@ class LinearThroughNorm(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             # The slope within the sum: a loop over the weights would divide by σ for each of them.
             grad_sigma = torch.sum(ctx.hold.slope_of(scale) * grad * z)
-            if joins_loops(weight):
+            if traced():
                 # Part of the loop of the optimiser's step, which then has two dimensions, as the
                 # power iteration's sums have; and no sum, which would be made part of the product.
                 grad_weight = grad_z.t() @ x - torch.outer(u * -grad_sigma, v)
