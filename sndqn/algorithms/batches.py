@@ -8,7 +8,7 @@ from stable_baselines3.common.vec_env import VecEnvWrapper, VecFrameStack
 from sndqn.envs.atari_vector import AtariVecEnv
 from sndqn.replay import Batch
 
-# Numbers in a batch's observations.
+# Numbers in a batch's observations: MinAtar's are 12,800, Atari's 903,168. To copy those cost 2 %.
 _SMALL = 2**14
 
 
