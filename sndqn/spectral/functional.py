@@ -104,8 +104,9 @@ class LinearThroughNorm(torch.autograd.Function):
             # The slope within the sum: a loop over the weights would divide by σ for each of them.
             grad_sigma = torch.sum(ctx.hold.slope_of(scale) * grad * z)
             if traced():
-                # Part of the loop of the optimiser's step, which then has two dimensions, as the
-                # power iteration's sums have; and no sum, which would be made part of the product.
+                # Part of the loop of the optimiser's step, which then has two dimensions, as have
+                # the power iteration's sums of a large weight; and no sum, which would join the
+                # product.
                 grad_weight = grad_z.t() @ x - torch.outer(u * -grad_sigma, v)
             else:
                 # The rank-1 term is one sample more of the batch: the same product sums it up.
