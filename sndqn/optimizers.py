@@ -19,6 +19,11 @@ class Moments(NamedTuple):
     steps: list[Tensor]
 
 
+def _lying_as(like: Tensor, value: Tensor) -> Tensor:
+    """Gives a tensor whose numbers lie in memory as those of another, copied where they do not."""
+    return value if value.stride() == like.stride() else torch.empty_like(like).copy_(value)
+
+
 class Adam(torch.optim.Adam):
     """Adam as one fused call: torch's `Adam(fused=True)` without its bookkeeping at every step.
 
@@ -123,9 +128,10 @@ class Adam(torch.optim.Adam):
             each = [self._size(group, lr, step, torch.expm1) for step in moments.steps]
             self._plain_step(group, params, gradients, moments, each)
             return
+        # It reads all four of a parameter's tensors in the order of memory, whatever their strides.
         torch._fused_adam_(
             params,
-            gradients,
+            list(map(_lying_as, params, gradients)),
             moments.exp_avgs,
             moments.exp_avg_sqs,
             [],
@@ -194,6 +200,8 @@ class Adam(torch.optim.Adam):
                     "exp_avg": torch.zeros_like(p, memory_format=torch.preserve_format),
                     "exp_avg_sq": torch.zeros_like(p, memory_format=torch.preserve_format),
                 }
+            for name in ("exp_avg", "exp_avg_sq"):  # a loaded state's may lie otherwise
+                self.state[p][name] = _lying_as(p, self.state[p][name])
         states = [self.state[p] for p in params]
         if len({float(state["step"]) for state in states}) == 1:
             for state in states:

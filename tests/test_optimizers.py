@@ -323,3 +323,18 @@ def test_a_scheduled_step_with_given_gradients_is_a_step_and_leaves_them_alone(n
 def test_a_copied_adam_comes_without_its_scheduler() -> None:
     # Which would look at the original's norms: whoever copies says whose it is to look at.
     assert copy.deepcopy(scheduled(tracked(), "div_grad")).scheduler is None
+
+
+def test_adam_takes_gradients_and_a_loaded_state_that_lie_otherwise_than_their_weights() -> None:
+    """torch's fused step reads all of them in the order of memory."""
+    weights = [nn.Parameter(torch.arange(12.0).view(3, 4) / 12) for _ in range(2)]
+    plain, transposed = (Adam([w]) for w in weights)
+    weights[1].data = weights[1].detach().t().contiguous().t()
+    for step in range(3):
+        gradient = torch.sin(torch.arange(12.0).view(3, 4) + step)
+        loaded = copy.deepcopy(plain.state_dict())
+        plain.apply([weights[0]], [gradient])
+        transposed.load_state_dict(loaded)
+        transposed.apply([weights[1]], [gradient])
+        assert torch.equal(weights[0], weights[1])
+        assert transposed.state[weights[1]]["exp_avg"].stride() == (1, 3)

@@ -20,7 +20,8 @@ from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from sndqn.algorithms.batches import FixedSamples, are_small, split
-from sndqn.algorithms.decompositions import DECOMPOSITIONS
+from sndqn.algorithms.decompositions import decompositions
+from sndqn.algorithms.layout import Shape, lay_out
 from sndqn.replay import Batch
 
 Compiled = Callable[..., list[Tensor]]
@@ -49,6 +50,7 @@ def compile_function(
     *example: Tensor,
     changed: Sequence[Tensor] = (),
     one_thread: bool = False,
+    input_major: frozenset[Shape] = frozenset(),
 ) -> Compiled:
     """Compiles a function for inputs of the example's shapes, dtypes and strides.
 
@@ -59,13 +61,15 @@ def compile_function(
         *example: Inputs to trace with.
         changed: Tensors that the function changes in place; tracing leaves them as they were.
         one_thread: Whether the generated loops run on one thread; matrix products do not.
+        input_major: Shapes of the weights that lie input by input, see `layout`.
 
     Raises:
         Exception: Whatever torch raises where it cannot trace or compile.
     """
     kept = [tensor.clone() for tensor in changed]
     with _quiet():
-        return _compile(function, example, list(zip(changed, kept, strict=True)), one_thread)
+        restored = list(zip(changed, kept, strict=True))
+        return _compile(function, example, restored, one_thread, input_major)
 
 
 @contextmanager
@@ -87,9 +91,10 @@ def _compile(
     example: Sequence[Tensor],
     changed: Sequence[tuple[Tensor, Tensor]],
     one_thread: bool,
+    input_major: frozenset[Shape],
 ) -> Compiled:
     try:
-        graph = make_fx(function, DECOMPOSITIONS)(*example)
+        graph = make_fx(function, decompositions(input_major))(*example)
     finally:  # tracing does what it writes down, as far as it comes
         with torch.no_grad():
             for tensor, value in changed:
@@ -229,9 +234,12 @@ class CompiledUpdate:
         sizes = torch.from_numpy(self._sizes).unbind()  # the same memory, written at every step
         buffers = list(policy.buffers())
         changed = list(buffers)
+        input_major: frozenset[Shape] = frozenset()
         if self._steps_inside:
-            changed += policy.q_net.parameters()
-            changed += [t for m in self._moments for t in [*m.exp_avgs, *m.exp_avg_sqs]]
+            stepped = list(policy.q_net.parameters())
+            stepped += [t for m in self._moments for t in [*m.exp_avgs, *m.exp_avg_sqs]]
+            input_major = lay_out([*stepped, *policy.q_net_target.parameters()])
+            changed += stepped
 
         def update(*tensors: Tensor) -> list[Tensor]:
             gradients, priorities, logs = algorithm.update(self._batch(tensors))
@@ -261,11 +269,17 @@ class CompiledUpdate:
         # MinAtar: the process aborts (tests/algorithms/test_compilation.py). In the other
         # distributions' updates it was not seen, and is not risked.
         self._update = compile_function(
-            update, *self._inputs(example), changed=changed, one_thread=algorithm.head != "linear"
+            update,
+            *self._inputs(example),
+            changed=changed,
+            one_thread=algorithm.head != "linear",
+            input_major=input_major,
         )
         self.refine: Callable[[], object] | None = None
         with torch.no_grad():
-            self._greedy_actions = compile_function(greedy_actions, observations)
+            self._greedy_actions = compile_function(
+                greedy_actions, observations, input_major=input_major
+            )
             if buffers and not self._steps_inside:
                 self.refine = compile_function(refine, changed=buffers)
 

@@ -19,11 +19,14 @@ around them: of 24 loops and products in MinAtar's update that leaves 15.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from sndqn.algorithms.layout import MOST_THREADS, Shape
 
 aten: Any = torch.ops.aten
 
@@ -37,7 +40,6 @@ _LARGEST_LOOP = 2**15
 _LEAST_WORK = 2**20
 _LARGEST_BATCH = 64
 _FEW_VECTORS = 16
-_MOST_THREADS = 4  # how oneMKL does with more was not measured
 
 
 def _output_size(x: Tensor, weight: Tensor, stride: Sequence[int]) -> tuple[int, int]:
@@ -159,23 +161,51 @@ def convolution_backward(grad: Tensor, x: Tensor, weight: Tensor, _: Any, *rest:
     return None, grad_weight, grad.sum(dim=(0, 2, 3)) if wanted[2] else None
 
 
-def product(a: Tensor, b: Tensor) -> Any:
-    """Computes `aten.mm` in the best order or by blocks; NotImplemented where that is oneMKL's."""
+def product(a: Tensor, b: Tensor, *, input_major: frozenset[Shape] = frozenset()) -> Any:
+    """Computes `aten.mm` in the best order or by blocks; NotImplemented where that is oneMKL's.
+
+    Args:
+        a: Shape (m, k).
+        b: Shape (k, n).
+        input_major: Shapes of the weights that lie input by input, see `layout`.
+    """
     (m, k), n = a.shape, b.shape[1]
     if m * k * n <= _LARGEST_LOOP:
         return _small_product(a, b)
-    few_threads = a.device.type == "cpu" and torch.get_num_threads() <= _MOST_THREADS
+    if (m, n) in input_major:
+        return _weight_gradient(a, b)
+    few_threads = a.device.type == "cpu" and torch.get_num_threads() <= MOST_THREADS
     if not few_threads or m * k * n < _LEAST_WORK or min(m, k, n) > _LARGEST_BATCH or m == n:
         return NotImplemented
     if m > n:
         return _product_of_transposed(a, b) if _column_major(a) else NotImplemented
-    if _column_major(b) and m > _FEW_VECTORS:
+    if (n, k) in input_major and not _column_major(b):
+        return _sum_by_inputs(a, b)
+    if _column_major(b) and m > _FEW_VECTORS and (k, n) not in input_major:
         return _product_of_transposed(a, b)
     n_blocks = _n_blocks(n)
     if n_blocks == 1:
         return NotImplemented
     columns = b.reshape(k, n_blocks, -1).transpose(0, 1)
     return torch.bmm(a.expand(n_blocks, m, k), columns).transpose(0, 1).flatten(1)
+
+
+def _weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
+    """Computes the gradient of a weight that lies input by input, and lies so too.
+
+    Each thread computes that of its own inputs. Shapes (outputs, batch) and (batch, inputs).
+    """
+    inputs = x.t().reshape(torch.get_num_threads(), -1, len(x))
+    return torch.bmm(inputs, grad.expand(len(inputs), *grad.shape).mT).flatten(0, 1).t()
+
+
+def _sum_by_inputs(x: Tensor, weight: Tensor) -> Any:
+    """Computes x Wᵀ of a weight that lies input by input: each thread's share, then their sum."""
+    n_threads = torch.get_num_threads()
+    if n_threads == 1:
+        return NotImplemented
+    inputs = x.reshape(len(x), n_threads, -1).transpose(0, 1)
+    return torch.bmm(inputs, weight.reshape(n_threads, -1, weight.shape[1])).sum(dim=0)
 
 
 def _n_blocks(n_columns: int) -> int:
@@ -238,11 +268,19 @@ def nan_to_num(
     return torch.where(x.abs() < math.inf, x, 0.0)  # false for NaN too
 
 
-DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
-    aten.convolution.default: convolution,
-    aten.convolution_backward.default: convolution_backward,
-    aten.mm.default: product,
-    aten.addmm.default: affine,
-    aten.scatter_add.default: scatter_add,
-    aten.nan_to_num.default: nan_to_num,
-}
+def decompositions(
+    input_major: frozenset[Shape] = frozenset(),
+) -> dict[Any, Callable[..., Any]]:
+    """Lists what takes the place of which operation.
+
+    Args:
+        input_major: Shapes of the weights that lie input by input, see `layout`.
+    """
+    return {
+        aten.convolution.default: convolution,
+        aten.convolution_backward.default: convolution_backward,
+        aten.mm.default: partial(product, input_major=input_major),
+        aten.addmm.default: affine,
+        aten.scatter_add.default: scatter_add,
+        aten.nan_to_num.default: nan_to_num,
+    }

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from sndqn.algorithms.decompositions import (
-    DECOMPOSITIONS,
     affine,
     convolution,
     convolution_backward,
+    decompositions,
     nan_to_num,
     product,
     scatter_add,
@@ -101,7 +101,7 @@ def test_what_is_large_or_needs_the_inputs_gradient_is_left_to_torch() -> None:
 
 def test_a_traced_function_has_them_in_place_of_the_convolution() -> None:
     x, weight = torch.randn(2, 4, 8, 8), torch.randn(4, 4, 3, 3)
-    graph = make_fx(torch.conv2d, DECOMPOSITIONS)(x, weight)
+    graph = make_fx(torch.conv2d, decompositions())(x, weight)
     assert not [n for n in graph.graph.nodes if n.target is aten.convolution.default]
     torch.testing.assert_close(graph(x, weight), torch.conv2d(x, weight))
 
@@ -135,7 +135,7 @@ def test_a_product_in_another_order_or_by_blocks_is_the_product(
 
 
 def operations(a: torch.Tensor, b: torch.Tensor) -> set[Any]:
-    return {n.target for n in make_fx(torch.mm, DECOMPOSITIONS)(a, b).graph.nodes}
+    return {n.target for n in make_fx(torch.mm, decompositions())(a, b).graph.nodes}
 
 
 @pytest.mark.parametrize("n_vectors", [2, 8, 16])
