@@ -173,10 +173,10 @@ class SpectralLayer(nn.Module):
     def _turn_to_top(self, linear_map: LinearMap) -> None:
         """Rotates the left vectors so that the most stretched is first; the right ones follow."""
         image = linear_map.adjoint(self.running_u)
-        rotation, sigma = ritz(image)
-        right = rotation @ as_rows(image) / sigma.clamp_min(TINY)
+        turn, sigma = ritz(image)
+        right = turn(as_rows(image)) / sigma.clamp_min(TINY)
         self.running_v.copy_(from_rows(finite(right), image))
-        self.running_u.copy_(from_rows(rotation @ as_rows(self.running_u), self.running_u))
+        self.running_u.copy_(from_rows(turn(as_rows(self.running_u)), self.running_u))
         self._store_sigma(sigma)
 
     @torch.no_grad()

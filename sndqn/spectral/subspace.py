@@ -6,6 +6,8 @@ none, so that they can be traced and captured.
 Source: Golub and Van Loan, Matrix Computations, 8.2.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
@@ -78,16 +80,16 @@ def finite(x: Tensor) -> Tensor:
     return torch.nan_to_num(x, 0.0, 0.0, 0.0)
 
 
-def ritz(image: Tensor) -> tuple[Tensor, Tensor]:
+def ritz(image: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor]:
     """Finds the direction that A stretches most among stacked orthonormal vectors.
 
     Args:
         image: Their images under A, stacked.
 
     Returns:
-        (rotation, σ): an orthogonal matrix whose rows combine the vectors, the most stretched
-        first; and by how much that one is stretched, never more than A's norm. NaN where the images
-        are not finite.
+        (turn, σ): what combines the vectors by an orthogonal matrix, the most stretched first:
+        rows in their place -> rows, k of any length; and by how much that one is stretched, never
+        more than A's norm. NaN where the images are not finite.
     """
     rows = as_rows(image)
     gram = rows @ rows.t()
@@ -96,9 +98,11 @@ def ritz(image: Tensor) -> tuple[Tensor, Tensor]:
     # that are compiled to one; on a GPU it waits for the device.
     if rows.device.type == "cpu" and not traced():
         values, vectors = torch.linalg.eigh(finite(gram))  # eigh raises on NaN
-        return vectors.flip(1).t(), values[-1].clamp_min(0).sqrt() + nan_if_broken
-    rotation = _reflection_onto(top_eigenvector(finite(gram)))
-    return rotation, torch.linalg.vector_norm(rotation[0] @ rows) + nan_if_broken
+        rotation = vectors.flip(1).t()
+        return lambda x: rotation @ x, values[-1].clamp_min(0).sqrt() + nan_if_broken
+    direction = top_eigenvector(finite(gram))
+    sigma = torch.linalg.vector_norm(direction @ rows)
+    return _reflection_onto(direction), sigma + nan_if_broken
 
 
 def top_eigenvector(gram: Tensor) -> Tensor:
@@ -122,8 +126,10 @@ def top_eigenvector(gram: Tensor) -> Tensor:
     return torch.where(length > 0, column * _inverse(length), identity[0])
 
 
-def _reflection_onto(direction: Tensor) -> Tensor:
-    """Gives an orthogonal matrix whose first row is a unit vector, or that one's opposite."""
-    identity = torch.eye(len(direction), dtype=direction.dtype, device=direction.device)
-    w = torch.where(direction[0] < 0, direction - identity[0], direction + identity[0])
-    return identity - torch.outer(w, w) / (1 + direction[0].abs())
+def _reflection_onto(direction: Tensor) -> Callable[[Tensor], Tensor]:
+    """Gives an orthogonal map of rows; the first becomes their sum by a unit vector, up to sign."""
+    first = torch.eye(1, len(direction), dtype=direction.dtype, device=direction.device)[0]
+    w = torch.where(direction[0] < 0, direction - first, direction + first)
+    factor = w / (1 + direction[0].abs())
+    # Not as a matrix: products by it would come between loops that are compiled to one.
+    return lambda rows: rows - torch.outer(factor, w @ rows)
