@@ -6,12 +6,14 @@ output sees and multiply that by the kernels takes a third of it, where TorchInd
 of the gathering; uncompiled, the gathering takes longer than the product saves. So it is with the
 one or two images that a power iteration sends through a convolution and back, of any size.
 
-Where a batch, or a few vectors, meets a large matrix, oneMKL divides the product badly among
-threads: the weight's gradient of 32 samples and 128 x 1024 took 0.27 ms on two threads, 0.10 on one
-(AMD Zen 4). By blocks, of which each thread takes some, it is 0.10 ms on both; the input's gradient
-0.09 instead of 0.13. The values are best computed as W xᵀ, 0.07 instead of 0.09 ms; those of 8
-vectors by blocks, 0.04 instead of 0.06. At 512 x 3136 it is 0.95 instead of 2.0 ms for the weight's
-gradient, 0.92 instead of 1.2 for the input's, and 0.26 instead of 0.39 for 8 vectors.
+Where a batch, or a few vectors, meets a large matrix as torch lays it out, oneMKL divides the
+product badly among threads: the weight's gradient of 32 samples and 128 x 1024 took 0.27 ms on two
+threads, 0.10 on one (AMD Zen 4). By blocks, of which each thread takes some, it is 0.10 ms on both;
+the input's gradient 0.09 instead of 0.13. The values are best computed as W xᵀ, 0.07 instead of
+0.09 ms; those of 8 vectors by blocks, 0.04 instead of 0.06. At 512 x 3136 it is 0.95 instead of 2.0
+ms for the weight's gradient, 0.92 instead of 1.2 for the input's, and 0.26 instead of 0.39 for 8
+vectors. Weights that lie input by input (see `layout`) are met by shares of their inputs, one for
+each thread.
 
 Products of a few numbers, as of a network's head, become loops, which the compiler joins with those
 around them: of 24 loops and products in MinAtar's update that leaves 15.
