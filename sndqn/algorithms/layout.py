@@ -5,9 +5,9 @@ weight, and in the optimiser's step, each shared out among threads. By torch's o
 output, a thread's share of the step is some outputs, of the gradients some inputs: half of weights,
 moments and gradients pass from core to core at every update. Input by input all four are shared
 out alike, and what passes is a batch. On two cores of AMD Zen 4 the four took 0.19 instead of
-0.24 ms for 32 samples and 128 x 1024 where the cores share a cache, 0.22 instead of 0.48 where they
-do not, which on a virtual machine changes by the minute; at 512 x 3136 2.5 ms in either case, and
-2.5 or 4.7 before.
+0.24 ms for 32 samples and 128 x 1024 in some minutes, 0.22 instead of 0.48 in others, probably as the
+virtual machine's cores share a cache or do not; at 512 x 3136 2.5 ms in either case, and 2.5 or 4.7
+before.
 """
 
 from collections.abc import Iterable
