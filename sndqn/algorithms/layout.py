@@ -3,9 +3,9 @@
 An update meets a weight in its layer's values, in the gradients of the layer's input and of the
 weight, and in the optimiser's step, each shared out among threads. By torch's order, output by
 output, a thread's share of the step is some outputs, of the gradients some inputs: half of weights,
-moments and gradients pass from core to core at every update. Input by input all four are shared
-out alike, and what passes is a batch. On two cores of AMD Zen 4 the four took 0.19 instead of
-0.24 ms for 32 samples and 128 x 1024 in some minutes, 0.22 instead of 0.48 in others, probably as the
+moments and gradients pass from core to core at every update. Input by input all four are shared out
+alike, and what passes is a batch. On two cores of AMD Zen 4 the four took 0.19 instead of 0.24 ms
+for 32 samples and 128 x 1024 in some minutes, 0.22 instead of 0.48 in others, probably as the
 virtual machine's cores share a cache or do not; at 512 x 3136 2.5 ms in either case, and 2.5 or 4.7
 before.
 """
