@@ -19,9 +19,13 @@ class Moments(NamedTuple):
     steps: list[Tensor]
 
 
+def _lie_apart(a: Tensor, b: Tensor) -> bool:
+    return a.stride() != b.stride()
+
+
 def _lying_as(like: Tensor, value: Tensor) -> Tensor:
     """Gives a tensor whose numbers lie in memory as those of another, copied where they do not."""
-    return value if value.stride() == like.stride() else torch.empty_like(like).copy_(value)
+    return torch.empty_like(like).copy_(value) if _lie_apart(like, value) else value
 
 
 class Adam(torch.optim.Adam):
@@ -129,6 +133,9 @@ class Adam(torch.optim.Adam):
             self._plain_step(group, params, gradients, moments, each)
             return
         # It reads all four of a parameter's tensors in the order of memory, whatever their strides.
+        if any(map(_lie_apart, params, moments.exp_avgs)):  # somebody has moved the parameter
+            self._moments.pop(index)
+            moments = self.moments(index, params)
         torch._fused_adam_(
             params,
             list(map(_lying_as, params, gradients)),

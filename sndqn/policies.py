@@ -7,6 +7,7 @@ Stable-Baselines3's own: saving, loading, parameters, optimisers, features extra
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
@@ -147,6 +148,31 @@ class SpectralPolicyMixin:
             layer.refine()
             if twin.live:  # as the twin will: equal to the bit after a hard update
                 layer.refresh_sigma()
+
+    def parameters_to_vector(self) -> np.ndarray:
+        """Gives all parameters one after the other, however they lie in memory."""
+        parameters: Any = self.parameters()  # type: ignore[attr-defined]
+        return torch.cat([p.detach().flatten() for p in parameters]).cpu().numpy()
+
+    @torch.no_grad()
+    def load_from_vector(self, vector: np.ndarray) -> None:
+        """Gives all parameters the values of such a vector, where they are, and σ with them.
+
+        Raises:
+            ConfigError: The vector has another length.
+        """
+        parameters: list[nn.Parameter] = list(self.parameters())  # type: ignore[attr-defined]
+        sizes = [p.numel() for p in parameters]
+        if np.shape(vector) != (sum(sizes),):
+            raise ConfigError(
+                f"load_from_vector: expected {sum(sizes)} numbers in a row, as "
+                f"parameters_to_vector gives them, found an array of shape {np.shape(vector)}"
+            )
+        parts = torch.split(torch.as_tensor(vector), sizes)
+        for parameter, values in zip(parameters, parts, strict=True):
+            parameter.copy_(values.view(parameter.shape))
+        for layer in (*self._normalised, *self._target):
+            layer.reset_sigma()
 
     def _check_space(self, space: spaces.Space[Any], extractor: Callable[..., nn.Module]) -> None:
         name = type(self).__name__

@@ -338,3 +338,14 @@ def test_adam_takes_gradients_and_a_loaded_state_that_lie_otherwise_than_their_w
         transposed.apply([weights[1]], [gradient])
         assert torch.equal(weights[0], weights[1])
         assert transposed.state[weights[1]]["exp_avg"].stride() == (1, 3)
+
+
+def test_adam_goes_on_with_weights_that_come_to_lie_otherwise() -> None:
+    staying, moved = (nn.Parameter(torch.arange(12.0).view(3, 4) / 12) for _ in range(2))
+    optimizers = [Adam([w]) for w in (staying, moved)]
+    for step in range(3):
+        gradient = torch.sin(torch.arange(12.0).view(3, 4) + step)
+        optimizers[0].apply([staying], [gradient])
+        optimizers[1].apply([moved], [gradient])
+        assert torch.equal(staying, moved)
+        moved.data = moved.detach().t().contiguous().t() if step == 0 else moved.detach().clone()

@@ -190,6 +190,39 @@ def test_set_parameters_carries_values_and_sigma() -> None:
     assert torch.equal(values(model.q_net, model), values(other.q_net, other))
 
 
+@pytest.mark.parametrize("algorithm", ["stock", "sndqn"])
+@pytest.mark.parametrize("kind", ["mlp", "cnn"])
+def test_a_vector_of_all_parameters_goes_into_their_memory_and_sigma_follows(
+    kind: str, algorithm: str
+) -> None:
+    model = make(kind, algorithm)
+    parameters = list(model.policy.parameters())
+    largest = max((p for p in parameters if p.ndim == 2), key=torch.numel)
+    largest.data = largest.detach().t().contiguous().t()  # as compiled updates leave it
+    memory = [p.data_ptr() for p in parameters]
+    vector = model.policy.parameters_to_vector()
+    assert np.array_equal(vector, np.concatenate([p.detach().reshape(-1) for p in parameters]))
+    other = make(kind, algorithm, seed=9)
+    other.policy.load_from_vector(3 * vector)
+    model.policy.load_from_vector(3 * vector)
+    for mine, others in zip(parameters, other.policy.parameters(), strict=True):
+        assert torch.equal(mine, others)
+    assert [p.data_ptr() for p in parameters] == memory
+    assert excess(model.q_net) < 1e-4
+    assert excess(model.q_net_target) < 1e-4
+    model.learn(120)
+    assert excess(model.q_net) < 0.02
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 1), ()])
+def test_a_vector_of_another_length_is_refused_and_changes_nothing(shape: tuple[int, ...]) -> None:
+    policy = make().policy
+    before = policy.parameters_to_vector()
+    with pytest.raises(ConfigError, match=f"expected {len(before)} numbers"):
+        policy.load_from_vector(np.zeros(shape))
+    assert np.array_equal(policy.parameters_to_vector(), before)
+
+
 def test_a_stock_model_loads_strictly_and_gets_its_sigma(tmp_path: Path) -> None:
     stock = StockDQN("MlpPolicy", make_vec_env("mlp"), **FAST)
     stock.learn(60)

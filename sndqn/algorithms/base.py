@@ -72,6 +72,15 @@ class ValueBasedAlgorithm(Learner):
         ConfigError: Flags that cannot go together.
     """
 
+    setting_names: ClassVar[tuple[str, ...]] = (
+        "gamma",
+        "max_grad_norm",
+        "double",
+        "munchausen",
+        "munchausen_settings",
+        "gradient_penalty",
+        "gradient_penalty_threshold",
+    )
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         **Learner.policy_aliases,
         **POLICIES,

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sndqn.algorithms.assumptions import Assumptions
 from sndqn.algorithms.batches import FixedSamples
 from sndqn.errors import ConfigError
 from sndqn.replay import Batch
@@ -39,6 +40,7 @@ class FixedUpdates:
         self._n_updates = n_updates
         self._samples = FixedSamples(samples, n_updates)
         self._moments = algorithm.moments()
+        self.assumptions = Assumptions(algorithm)
         self._groups = algorithm.policy.optimizer.param_groups
         self._learning_rates = [
             torch.zeros((), device=algorithm.device) for _ in range(len(self._groups))
@@ -54,13 +56,9 @@ class FixedUpdates:
         return list({id(tensor): tensor for tensor in found}.values())
 
     def accepts(self, samples: Batch, n_updates: int) -> bool:
-        """Says whether the samples, and the optimiser's state, are as those this was made for."""
-        moments = zip(self._algorithm.moments(), self._moments, strict=True)
-        return (
-            n_updates == self._n_updates
-            and all(new is old for new, old in moments)
-            and self._samples.fit(samples)
-        )
+        """Says whether the samples, and all else, are as those this was made for."""
+        fit = n_updates == self._n_updates and self._samples.fit(samples)
+        return fit and self.assumptions.hold()
 
     def load(self, samples: Batch) -> None:
         """Puts samples, and the learning rates as they are now, where `make` reads them."""
@@ -88,6 +86,7 @@ class CapturedUpdates:
         self._fixed = FixedUpdates(algorithm, samples, n_updates)
         self._fixed.load(samples)
         self._graph, self._result = capture(self._fixed.make, self._fixed.changed)
+        self.assumptions = self._fixed.assumptions
 
     def make_updates(self, samples: Batch, n_updates: int) -> Result | None:
         """Makes the updates on other samples; None where these are not as the first were.

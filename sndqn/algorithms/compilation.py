@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from sndqn.algorithms.assumptions import Assumptions
 from sndqn.algorithms.batches import FixedSamples, are_small, split
 from sndqn.algorithms.decompositions import decompositions
 from sndqn.algorithms.layout import Shape, lay_out
@@ -215,6 +216,7 @@ class CompiledUpdate:
 
     Attributes:
         refine: The power iterations after another optimiser's step; None where there are none.
+        assumptions: What it was compiled for.
     """
 
     def __init__(
@@ -240,6 +242,7 @@ class CompiledUpdate:
             stepped += [t for m in self._moments for t in [*m.exp_avgs, *m.exp_avg_sqs]]
             input_major = lay_out([*stepped, *policy.q_net_target.parameters()])
             changed += stepped
+        self.assumptions = Assumptions(algorithm)
 
         def update(*tensors: Tensor) -> list[Tensor]:
             gradients, priorities, logs = algorithm.update(self._batch(tensors))
@@ -281,7 +284,9 @@ class CompiledUpdate:
                 greedy_actions, observations, input_major=input_major
             )
             if buffers and not self._steps_inside:
-                self.refine = compile_function(refine, changed=buffers)
+                compiled = compile_function(refine, changed=buffers)
+                networks_hold = self.assumptions.networks_hold
+                self.refine = lambda: (compiled if networks_hold() else refine)()
 
     def make_updates(
         self, samples: Batch, n_updates: int
@@ -305,8 +310,8 @@ class CompiledUpdate:
         return priorities, dict(zip(self._log_names, logs, strict=True))
 
     def _accepted(self, samples: Batch, n_updates: int) -> list[Batch] | None:
-        """Gives the batches of samples, where optimiser and samples are as when this compiled."""
-        if not all(a is b for a, b in zip(self._algorithm.moments(), self._moments, strict=True)):
+        """Gives the batches of samples, where these and all else are as when this was compiled."""
+        if not self.assumptions.hold():
             return None
         if self._memories is None:
             batches = split(samples, len(samples.rewards) // n_updates)
@@ -323,8 +328,9 @@ class CompiledUpdate:
         return memory.batches
 
     def greedy_actions(self, observations: Tensor) -> Tensor | None:
-        """Computes what the policy's `_predict` does; None for layouts it was not compiled for."""
-        if _layout(observations) != self._observation_layout:
+        """Computes what the policy's `_predict` does; None for what it was not compiled for."""
+        known = _layout(observations) == self._observation_layout
+        if not known or not self.assumptions.networks_hold():
             return None
         return self._greedy_actions(observations)[0]
 

@@ -1,6 +1,6 @@
 """DQN: one Q-value per action."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -21,6 +21,8 @@ class DQN(ValueBasedAlgorithm):
 
     Source: Mnih et al., Nature 2015.
     """
+
+    setting_names: ClassVar[tuple[str, ...]] = (*ValueBasedAlgorithm.setting_names, "loss")
 
     def __init__(self, *args: Any, loss: LossName = "huber", **kwargs: Any) -> None:
         self.loss: LossName = loss

@@ -41,6 +41,7 @@ class Learner(ActAndLearnLoop):
 
     Attributes:
         head: The head of its networks, by name.
+        setting_names: The attributes that its updates read as numbers, flags and names.
         prioritized: Whether samples are drawn by their last loss.
         priority_settings: The arguments of the replay that go with it.
         compile: Whether the update is compiled, on a GPU captured: True, False or "auto".
@@ -48,6 +49,7 @@ class Learner(ActAndLearnLoop):
     """
 
     head: ClassVar[HeadName] = "linear"
+    setting_names: ClassVar[tuple[str, ...]] = ()
     prioritized: bool
     priority_settings: dict[str, float]
     compile: bool | Literal["auto"]
@@ -79,6 +81,8 @@ class Learner(ActAndLearnLoop):
 
     def before_learning(self, total_timesteps: int) -> None:
         """Decides whether the first update compiles all others."""
+        if self._compiled is not None and not self._compiled.assumptions.hold():
+            self._compiled = None
         self._compiles_next = self._compiled is None and self.will_compile(total_timesteps)
 
     def before_acting(self) -> None:
@@ -168,6 +172,13 @@ class Learner(ActAndLearnLoop):
         optimizer: Any = self.policy.optimizer
         groups = self.step_groups if self.has_own_step else []
         return [optimizer.moments(index, parameters) for index, parameters in groups]
+
+    def update_settings(self) -> list[Any]:
+        """Gives the settings that updates go by, the optimiser's among them, as they are now."""
+        groups = self.policy.optimizer.param_groups if self.has_own_step else []
+        settings = [(group["betas"], group["eps"], group["weight_decay"]) for group in groups]
+        values = [getattr(self, name) for name in self.setting_names]
+        return settings + [dict(v) if isinstance(v, dict) else v for v in values]
 
     def step_sizes(self, n_updates: int) -> list[tuple[tuple[float, float], ...]]:
         """Counts steps of the optimiser; gives what `Adam.advance` gives, by update and group."""

@@ -24,6 +24,10 @@ class QRDQN(ValueBasedAlgorithm):
     """
 
     head: ClassVar[HeadName] = "quantile"
+    setting_names: ClassVar[tuple[str, ...]] = (
+        *ValueBasedAlgorithm.setting_names,
+        "huber_threshold",
+    )
 
     def __init__(
         self, *args: Any, n_quantiles: int = 200, huber_threshold: float = 1.0, **kwargs: Any

@@ -97,6 +97,11 @@ def test_other_counts_forms_and_states_are_not_accepted() -> None:
     assert not updates.accepts(samples._replace(weights=samples.rewards), n)
     model.policy.optimizer.load_state_dict(model.policy.optimizer.state_dict())
     assert not updates.accepts(samples, n), "the moments are other tensors"
+    updates = FixedUpdates(model, samples, n)
+    assert updates.accepts(samples, n)
+    weight = next(model.q_net.parameters())
+    weight.data = weight.detach().clone()
+    assert not updates.accepts(samples, n), "a weight is elsewhere"
 
 
 def test_another_optimiser_is_refused() -> None:

@@ -292,8 +292,43 @@ def test_a_compiled_step_follows_the_learning_rate_and_notices_another_state() -
     assert compiled.make_updates(batch, 1) is not None
     for parameter, value in zip(model._trained, before, strict=True):
         assert torch.equal(parameter, value)
+    model.gamma = 0.5
+    assert compiled.make_updates(batch, 1) is None, "0.99 is in its code"
+    model.gamma = 0.99
+    assert compiled.make_updates(batch, 1) is not None
     model.policy.optimizer.load_state_dict(model.policy.optimizer.state_dict())
     assert compiled.make_updates(batch, 1) is None, "its moments are other tensors"
+
+
+def put_elsewhere(network: nn.Module) -> None:
+    """Has torch put new memory, with the same values, under each parameter."""
+    vector = nn.utils.parameters_to_vector(network.parameters()).detach().clone()
+    nn.utils.vector_to_parameters(vector, network.parameters())
+
+
+@needs_compiler
+@pytest.mark.parametrize("optimizer", ["Adam", "SGD"])
+def test_weights_put_elsewhere_are_trained_where_they_are(optimizer: str) -> None:
+    kwargs = {"optimizer_class": torch.optim.SGD} if optimizer == "SGD" else {}
+    model, twin = (make(policy_kwargs=kwargs) for _ in range(2))
+    train(model, 10, compiled=True)
+    train(twin, 10, compiled=False)
+    twin.policy.load_state_dict(model.policy.state_dict())
+    twin.policy.optimizer.load_state_dict(copy.deepcopy(model.policy.optimizer.state_dict()))
+    compiled = model._compiled
+    put_elsewhere(model.q_net)
+    assert not compiled.assumptions.networks_hold()
+    assert compiled.greedy_actions(torch.as_tensor(np.array(model._last_obs))) is None
+    for one in (model, twin):
+        np.random.seed(2)
+        one.train(10, batch_size=32)
+    assert model._compiled is compiled, "what is left of this training is eager"
+    for name, value in model.q_net.state_dict().items():
+        assert torch.equal(value, twin.q_net.state_dict()[name]), name
+    model.compile = True
+    model.before_learning(1000)
+    assert model._compiled is None
+    assert model._compiles_next, "the next is compiled anew"
 
 
 @needs_compiler
