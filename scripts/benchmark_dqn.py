@@ -11,7 +11,8 @@ its turns: in one process they would spoil each other's caches and heap (Stable-
 updates took up to twice as long there), and memory could not be told apart.
 
 One update of batch 32 per 4 steps everywhere. `sndqn` comes once for each selection of layers under
-SN, with 8 environments on Atari and 16 elsewhere. `sb3` is Stable-Baselines3's stock DQN, without
+SN, with 8 environments on Atari and 16 elsewhere, and once, as "x4" or "x1", with as many as its
+shipped settings have where that is another number. `sb3` is Stable-Baselines3's stock DQN, without
 SN, in one environment as its users run it; `sb3 x8` the same in 8. SBX, its JAX sister, takes part
 in CartPole where `sbx-rl` is installed.
 
@@ -59,8 +60,9 @@ gymnasium.register_envs(ale_py)
 
 # Where each is fastest, Stable-Baselines3 included: small networks gain nothing from two.
 THREADS = {"Breakout": 2, "MinAtar/Breakout": 2, "CartPole": 1}
-# Of sndqn, in one process.
+# Of sndqn, in one process; and in its shipped settings.
 N_ENVS = {"Breakout": 8, "MinAtar/Breakout": 16, "CartPole": 16}
+SHIPPED_N_ENVS = {"Breakout": 8, "MinAtar/Breakout": 4, "CartPole": 1}
 STEPS_PER_UPDATE = 4
 BATCH = 32
 LEARNING_STARTS = 1_000
@@ -211,12 +213,13 @@ def make_preset(name: str, preset: str, total_timesteps: int, device: str) -> Co
 
 
 def make(name: str, label: str, *run: Any) -> Contender:
-    """Makes a contender by its label: "sb3", "sb3 x8", "sbx x8", "sndqn -2", "preset c51"."""
+    """Makes a contender by its label: "sb3 x8", "sbx x8", "sndqn -2 x4", "preset c51"."""
     library, _, rest = label.partition(" ")
     if library == "preset":
         return make_preset(name, rest, *run)
     if library == "sndqn":
-        return make_sndqn(name, N_ENVS[name], rest, *run)
+        selection, _, n_envs = rest.partition(" x")
+        return make_sndqn(name, int(n_envs or N_ENVS[name]), selection, *run)
     n_envs = int(rest[1:]) if rest else 1
     if library == "sbx":
         from sbx import DQN as SBXDQN
@@ -383,7 +386,11 @@ def contenders(name: str, selections: list[str]) -> list[str]:
             labels.append(f"sbx x{N_ENVS[name]}")
         else:
             print("sbx-rl is not installed: SBX does not take part")
-    return labels + [f"sndqn {selection}" for selection in selections]
+    labels += [f"sndqn {selection}" for selection in selections]
+    if SHIPPED_N_ENVS[name] != N_ENVS[name]:
+        selection = "-2" if "-2" in selections else selections[0]
+        labels.append(f"sndqn {selection} x{SHIPPED_N_ENVS[name]}")
+    return labels
 
 
 def main() -> None:
