@@ -17,8 +17,8 @@ TINY = 1e-12
 
 
 def traced() -> bool:
-    """Says whether operations are being written down, to be compiled."""
-    return get_proxy_mode() is not None
+    """Says whether operations are being written down, to be compiled; so does torch.compile."""
+    return torch.compiler.is_compiling() or get_proxy_mode() is not None
 
 
 def as_rows(block: Tensor) -> Tensor:

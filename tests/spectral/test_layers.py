@@ -317,12 +317,12 @@ def test_other_layers_are_refused() -> None:
         spectral_norm(nn.ReLU())
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler warns of itself
-def test_compiled_layers_equal_eager_ones(kind: str) -> None:
+@pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_layers_under_torch_compile_equal_eager_ones(kind: str, backend: str) -> None:
     layer, x = make(kind)
     twin = copy.deepcopy(layer)
-    compiled = torch.compile(twin, fullgraph=True)
+    compiled = torch.compile(twin, fullgraph=True, backend=backend)
     for _ in range(3):
         layer(x).square().sum().backward()
         compiled(x).square().sum().backward()
