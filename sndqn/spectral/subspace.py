@@ -115,6 +115,8 @@ def top_eigenvector(gram: Tensor) -> Tensor:
     Args:
         gram: Shape (k, k).
     """
+    if len(gram) == 2:
+        return _top_of_two(gram)
     power, identity = gram, torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     for i in range(14):
         if i % 4 == 0:  # the 16th power of an eighth is still a number in float32
@@ -126,10 +128,23 @@ def top_eigenvector(gram: Tensor) -> Tensor:
     return torch.where(length > 0, column * _inverse(length), identity[0])
 
 
+def _top_of_two(gram: Tensor) -> Tensor:
+    """Gives the same of a matrix [[a, b], [b, c]] by its formula, to rounding."""
+    # Of the larger, (a + c) / 2 + r, both (h + r, b) and (b, r - h) are eigenvectors.
+    h, b = (gram[0, 0] - gram[1, 1]) / 2, gram[0, 1]
+    r = torch.hypot(h, b)
+    first, second = torch.where(h < 0, b, h + r), torch.where(h < 0, r - h, b)
+    length = torch.hypot(first, second)
+    is_vector = length > 0
+    return torch.stack(
+        [torch.where(is_vector, first / length, 1.0), torch.where(is_vector, second / length, 0.0)]
+    )
+
+
 def _reflection_onto(direction: Tensor) -> Callable[[Tensor], Tensor]:
     """Gives an orthogonal map of rows; the first becomes their sum by a unit vector, up to sign."""
     first = torch.eye(1, len(direction), dtype=direction.dtype, device=direction.device)[0]
     w = torch.where(direction[0] < 0, direction - first, direction + first)
     factor = w / (1 + direction[0].abs())
-    # Not as a matrix: products by it would come between loops that are compiled to one.
-    return lambda rows: rows - torch.outer(factor, w @ rows)
+    # No products: they would come between loops that are compiled to one.
+    return lambda rows: rows - torch.outer(factor, (w[:, None] * rows).sum(dim=0))

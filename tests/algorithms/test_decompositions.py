@@ -139,10 +139,17 @@ def operations(a: torch.Tensor, b: torch.Tensor) -> set[Any]:
 
 
 @pytest.mark.parametrize("n_vectors", [2, 8, 16])
-def test_few_vectors_meet_a_large_matrix_by_blocks_in_either_direction(n_vectors: int) -> None:
-    weight = torch.zeros(512, 1024)
-    assert aten.bmm.default in operations(torch.zeros(n_vectors, 1024), weight.t())
-    assert aten.bmm.default in operations(torch.zeros(n_vectors, 512), weight)
+def test_few_vectors_meet_a_large_matrix_by_blocks(n_vectors: int) -> None:
+    assert aten.bmm.default in operations(torch.zeros(n_vectors, 512), torch.zeros(512, 1024))
+
+
+@pytest.mark.parametrize("n_vectors", [1, 2, 8])
+def test_a_few_vectors_meet_a_large_matrix_along_its_memory_by_sums(n_vectors: int) -> None:
+    vectors, matrix = torch.randn(n_vectors, 1024), torch.randn(128, 1024)
+    assert not operations(vectors, matrix.t()) & {aten.mm.default, aten.bmm.default}
+    torch.testing.assert_close(product(vectors, matrix.t()), vectors @ matrix.t())
+    assert aten.bmm.default in operations(torch.randn(16, 1024), matrix.t())
+    assert aten.mm.default in operations(vectors, matrix[:64].t())
 
 
 def test_a_batch_meets_a_weight_as_the_weight_times_the_batch() -> None:

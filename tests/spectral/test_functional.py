@@ -5,7 +5,6 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from sndqn.spectral import SpectralLinear
-from sndqn.spectral.norms import joins_loops, matrix_map
 
 aten = torch.ops.aten
 
@@ -27,15 +26,3 @@ def test_a_traced_gradient_is_the_gradient() -> None:
     graph = make_fx(lambda x: gradients(layer, x))(x)
     for found, wanted in zip(graph(x), expected, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5 * float(wanted.abs().max()))
-
-
-def test_a_traced_large_matrix_acts_by_sums_on_several_vectors_and_as_untraced() -> None:
-    weight, vectors = large_layer().weight.detach(), torch.randn(8, 512)
-    graph = make_fx(lambda v: matrix_map(weight).apply(v))(vectors)
-    assert not [node for node in graph.graph.nodes if node.target is aten.mm.default]
-    torch.testing.assert_close(graph(vectors), vectors @ weight.t(), rtol=1e-5, atol=1e-5)
-    assert not joins_loops(weight)
-    seen: list[bool] = []
-    small = torch.zeros(4, 4)
-    make_fx(lambda v: seen.extend([joins_loops(weight), joins_loops(small)]) or v)(vectors)
-    assert seen == [True, False]

@@ -92,6 +92,36 @@ def test_the_top_eigenvector_of_close_eigenvalues_is_stretched_almost_as_much(ga
 
 
 @few
+@given(SEEDS, st.sampled_from([1e-15, 1.0, 1e15]), st.sampled_from([0.0, 1e-6, 0.3, 1.0]))
+def test_the_top_eigenvector_of_two_rows_is_as_exact_at_any_scale(
+    seed: int, scale: float, alike: float
+) -> None:
+    first, second = random_matrix(seed, 2, 6)
+    rows = torch.stack([first, alike * first + (1 - alike) * second]) * math.sqrt(scale)
+    gram = (rows @ rows.t()).float()
+    direction = top_eigenvector(gram).double()
+    assert float(direction.norm()) == pytest.approx(1, abs=1e-6)
+    largest = float(torch.linalg.eigvalsh(gram.double())[-1])
+    assert float(direction @ gram.double() @ direction) == pytest.approx(largest, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("gram", "expected"),
+    [
+        ([[0.0, 0.0], [0.0, 0.0]], [1.0, 0.0]),
+        ([[3.0, 0.0], [0.0, 3.0]], [1.0, 0.0]),
+        ([[1.0, 0.0], [0.0, 2.0]], [0.0, 1.0]),
+        ([[2.0, 2.0], [2.0, 2.0]], [math.sqrt(0.5), math.sqrt(0.5)]),
+        ([[1e30, 0.0], [0.0, 1e-30]], [1.0, 0.0]),
+    ],
+)
+def test_two_rows_may_be_zero_equal_or_far_apart(
+    gram: list[list[float]], expected: list[float]
+) -> None:
+    torch.testing.assert_close(top_eigenvector(torch.tensor(gram)), torch.tensor(expected))
+
+
+@few
 @given(drawn_blocks)
 def test_traced_and_called_ritz_find_the_same_direction(rows: Tensor) -> None:
     identity = torch.eye(len(rows))
