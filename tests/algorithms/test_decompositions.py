@@ -113,7 +113,7 @@ def matrices(
     torch.manual_seed(seed)
     a = torch.randn(k, m).t() if a_transposed else torch.randn(m, k)
     b = torch.randn(n, k).t() if b_transposed else torch.randn(k, n)
-    return a, b
+    return a.double(), b.double()
 
 
 @settings(deadline=None, max_examples=30)
@@ -145,10 +145,10 @@ def test_few_vectors_meet_a_large_matrix_by_blocks(n_vectors: int) -> None:
 
 @pytest.mark.parametrize("n_vectors", [1, 2, 8])
 def test_a_few_vectors_meet_a_large_matrix_along_its_memory_by_sums(n_vectors: int) -> None:
-    vectors, matrix = torch.randn(n_vectors, 1024), torch.randn(128, 1024)
+    vectors, matrix = torch.randn(n_vectors, 1024).double(), torch.randn(128, 1024).double()
     assert not operations(vectors, matrix.t()) & {aten.mm.default, aten.bmm.default}
     torch.testing.assert_close(product(vectors, matrix.t()), vectors @ matrix.t())
-    assert aten.bmm.default in operations(torch.randn(16, 1024), matrix.t())
+    assert aten.bmm.default in operations(torch.randn(16, 1024).double(), matrix.t())
     assert aten.mm.default in operations(vectors, matrix[:64].t())
 
 
@@ -177,7 +177,7 @@ def test_a_small_product_is_a_loop_and_the_product(
     sizes: tuple[int, int, int], a_transposed: bool, b_transposed: bool, seed: int
 ) -> None:
     a, b = matrices(sizes, a_transposed, b_transposed, seed)
-    bias = torch.randn(sizes[2])
+    bias = torch.randn(sizes[2], dtype=torch.float64)
     assert not operations(a, b) & {aten.mm.default, aten.bmm.default}
     torch.testing.assert_close(product(a, b), a @ b)
     torch.testing.assert_close(affine(bias, a, b), torch.addmm(bias, a, b))
