@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from stable_baselines3 import DQN
@@ -197,6 +199,31 @@ def test_stepping_is_asynchronous_and_a_reset_cancels_it():
     assert play(vec_env, 1)[0][0].shape == (2, 4, 84, 84)
     vec_env.step_async(np.zeros(2, int))
     vec_env.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="needs Linux")
+def test_emulators_interrupt_no_other_thread_and_the_callers_goes_on_as_it_was():
+    def threads():
+        return {int(name) for name in os.listdir("/proc/self/task")}
+
+    policy, before = os.sched_getscheduler(0), threads()
+    if policy != os.SCHED_OTHER:
+        pytest.skip("started under another scheduling policy")
+    vec_env = make_vec_env("Breakout", 2, seed=0)
+    emulating = threads() - before
+    assert emulating
+    assert {os.sched_getscheduler(thread) for thread in emulating} == {os.SCHED_BATCH}
+    assert os.sched_getscheduler(0) == policy
+    vec_env.reset()
+
+
+def test_where_the_scheduling_policy_may_not_be_changed_emulators_keep_it(monkeypatch):
+    def refuse(*args):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse, raising=False)
+    vec_env = make_vec_env("Breakout", 1, seed=0)
+    assert vec_env.reset().shape == (1, 4, 84, 84)
 
 
 def test_arrays_handed_out_are_never_written_to_again():
