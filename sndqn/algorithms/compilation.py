@@ -20,7 +20,7 @@ from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from sndqn.algorithms.assumptions import Assumptions
-from sndqn.algorithms.batches import FixedSamples, are_small, split
+from sndqn.algorithms.batches import FixedSamples, are_small, split, widened
 from sndqn.algorithms.decompositions import decompositions
 from sndqn.algorithms.layout import Shape, lay_out
 from sndqn.replay import Batch
@@ -281,7 +281,7 @@ class CompiledUpdate:
         self.refine: Callable[[], object] | None = None
         with torch.no_grad():
             self._greedy_actions = compile_function(
-                greedy_actions, observations, input_major=input_major
+                greedy_actions, widened(observations), input_major=input_major
             )
             if buffers and not self._steps_inside:
                 compiled = compile_function(refine, changed=buffers)
@@ -332,10 +332,10 @@ class CompiledUpdate:
         known = _layout(observations) == self._observation_layout
         if not known or not self.assumptions.networks_hold():
             return None
-        return self._greedy_actions(observations)[0]
+        return self._greedy_actions(widened(observations))[0]
 
     def _inputs(self, batch: Batch) -> list[Tensor]:
-        return [getattr(batch, name) for name in self._fields]
+        return [widened(getattr(batch, name)) for name in self._fields]
 
     def _batch(self, tensors: Sequence[Tensor]) -> Batch:
         return Batch(**dict(zip(self._fields, tensors, strict=True)))

@@ -46,6 +46,10 @@ _FEW_VECTORS = 16
 _FEW_SUMS = 8
 # 128 x 1024. Smaller matrices are met by a product in as little time.
 _LARGE = 2**17
+# 256 KB of numbers: a core's second cache has room for them.
+_CACHED = 2**16
+# Rows or columns that a block of a matrix has at least.
+_LEAST_BLOCK = 64
 
 
 def _output_size(x: Tensor, weight: Tensor, stride: Sequence[int]) -> tuple[int, int]:
@@ -201,9 +205,15 @@ def product(a: Tensor, b: Tensor, *, input_major: frozenset[Shape] = frozenset()
 def _weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
     """Computes the gradient of a weight that lies input by input, and lies so too.
 
-    Each thread computes that of its own inputs. Shapes (outputs, batch) and (batch, inputs).
+    Each thread computes that of its own inputs, some at a time. Shapes (outputs, batch) and (batch,
+    inputs).
     """
-    inputs = x.t().reshape(torch.get_num_threads(), -1, len(x))
+    n_inputs, n_threads = x.shape[1], torch.get_num_threads()
+    possible = [
+        n for n in range(n_threads, n_inputs // _LEAST_BLOCK + 1, n_threads) if n_inputs % n == 0
+    ] or [n_threads]
+    cached = (n for n in possible if n_inputs // n * len(grad) <= _CACHED)
+    inputs = x.t().reshape(next(cached, possible[-1]), -1, len(x))
     return torch.bmm(inputs, grad.expand(len(inputs), *grad.shape).mT).flatten(0, 1).t()
 
 
@@ -227,7 +237,9 @@ def _n_blocks(n_columns: int) -> int:
 
     Whatever reads the blocks as one matrix then does so by vectors.
     """
-    return next((i for i in (16, 8, 4, 2) if n_columns % (16 * i) == 0 and n_columns >= 64 * i), 1)
+    return next(
+        (i for i in (16, 8, 4, 2) if n_columns % (16 * i) == 0 and n_columns >= _LEAST_BLOCK * i), 1
+    )
 
 
 def _product_of_transposed(a: Tensor, b: Tensor) -> Tensor:

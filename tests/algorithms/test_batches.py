@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sndqn.algorithms.batches import FixedSamples, are_small, split
+from sndqn.algorithms.batches import FixedSamples, are_small, split, widened
 from sndqn.replay import Batch
 
 
@@ -68,3 +68,15 @@ def test_minatar_s_samples_are_small_and_atari_s_are_not(
 ) -> None:
     observations = torch.zeros(64, *shape, dtype=torch.uint8)
     assert are_small(sample(64, 0)._replace(observations=observations), 2) == small
+
+
+@pytest.mark.parametrize("bytes_are_slow", [True, False])
+def test_bytes_become_floats_where_compiled_code_is_slow_at_it_and_nothing_else_does(
+    bytes_are_slow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sndqn.algorithms.batches._BYTES_ARE_SLOW", bytes_are_slow)
+    numbers = torch.arange(256, dtype=torch.uint8)
+    assert widened(numbers).dtype == (torch.float32 if bytes_are_slow else torch.uint8)
+    assert torch.equal(widened(numbers).long(), torch.arange(256))
+    actions = torch.arange(3)
+    assert widened(actions) is actions

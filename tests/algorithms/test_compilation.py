@@ -256,13 +256,27 @@ def test_what_was_compiled_acts_as_the_policy_does_and_knows_its_layouts() -> No
 
 
 @needs_compiler
-def test_large_observations_are_read_where_they_are_and_only_as_compiled() -> None:
+@pytest.mark.parametrize("bytes_are_slow", [True, False])
+def test_large_observations_are_read_where_they_are_and_only_as_compiled(
+    bytes_are_slow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sndqn.algorithms.batches._BYTES_ARE_SLOW", bytes_are_slow)
     env = make_vec_env(resolve_env("Breakout"), 2, seed=0)
     policy_kwargs = {"features_extractor_class": nature_cnn}
     settings: dict[str, Any] = {"buffer_size": 200, "learning_starts": 10**6, "device": "cpu"}
     model = sndqn.DQN(SNDQNPolicy, env, policy_kwargs=policy_kwargs, **settings).learn(100)
     samples = model._draw(2 * 32)
-    compiled = CompiledUpdate(model, samples, 2, torch.as_tensor(np.array(model._last_obs)))
+    observations = torch.as_tensor(np.array(model._last_obs))
+    compiled = CompiledUpdate(model, samples, 2, observations)
+    expected = model.policy._predict(observations, deterministic=True)
+    actions = compiled.greedy_actions(observations)
+    assert actions is not None
+    assert torch.equal(actions, expected)
+    batch = model._draw(32)
+    loss = model.update(batch).logs["loss"]
+    made = compiled.make_updates(batch, 1)
+    assert made is not None
+    torch.testing.assert_close(made[1]["loss"], loss)
     apart = samples.observations.clone()
     assert apart.stride() != samples.observations.stride()
     other = samples._replace(observations=apart)

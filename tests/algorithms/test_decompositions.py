@@ -166,6 +166,29 @@ def test_a_layers_gradients_are_computed_by_blocks() -> None:
     assert aten.bmm.default in operations(grad.t(), batch)
 
 
+@pytest.mark.parametrize(
+    ("n_inputs", "n_outputs", "n_blocks"),
+    [
+        (1024, 128, 2),  # one for each thread
+        (3136, 512, 28),  # 112 rows, of 229 KB
+        (4096, 2048, 64),  # as small as blocks become
+        (2 * 1567, 512, 2),  # a prime number of rows each
+    ],
+)
+def test_the_gradient_of_a_weight_input_by_input_is_computed_in_blocks_that_a_cache_holds(
+    n_inputs: int, n_outputs: int, n_blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    batch, grad = torch.randn(4, n_inputs).double(), torch.randn(n_outputs, 4).double()
+    listed = decompositions(frozenset({(n_outputs, n_inputs)}))
+    graph = make_fx(torch.mm, listed)(grad, batch)
+    (by_blocks,) = [n for n in graph.graph.nodes if n.target == aten.bmm.default]
+    assert len(by_blocks.meta["val"]) == n_blocks
+    found = graph(grad, batch)
+    torch.testing.assert_close(found, grad @ batch)
+    assert found.stride() == (1, n_outputs)
+
+
 @settings(deadline=None)
 @given(
     st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9)),
