@@ -108,9 +108,9 @@ def ritz(image: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor]:
 def top_eigenvector(gram: Tensor) -> Tensor:
     """Finds the unit vector that a small positive semidefinite matrix stretches most.
 
-    By its 16384th power, in which an eigenvalue that is smaller by a thousandth is as good as gone;
-    of what is closer the result is a mixture, which is stretched as much to 1e-5. The first unit
-    vector for a zero matrix.
+    Of two rows by a formula. Of more by its 16384th power, in which an eigenvalue that is smaller
+    by a thousandth is as good as gone; of what is closer the result is a mixture, which is
+    stretched as much to 1e-5. The first unit vector for a zero matrix.
 
     Args:
         gram: Shape (k, k).

@@ -14,7 +14,7 @@ import torch
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
-from variants import VARIANTS, Variant, cartpoles, held, state
+from variants import VARIANTS, Variant, cartpoles, held, put_elsewhere, state
 from variants import make as small
 
 import sndqn
@@ -312,12 +312,6 @@ def test_a_compiled_step_follows_the_learning_rate_and_notices_another_state() -
     assert compiled.make_updates(batch, 1) is not None
     model.policy.optimizer.load_state_dict(model.policy.optimizer.state_dict())
     assert compiled.make_updates(batch, 1) is None, "its moments are other tensors"
-
-
-def put_elsewhere(network: nn.Module) -> None:
-    """Has torch put new memory, with the same values, under each parameter."""
-    vector = nn.utils.parameters_to_vector(network.parameters()).detach().clone()
-    nn.utils.vector_to_parameters(vector, network.parameters())
 
 
 @needs_compiler

@@ -143,3 +143,9 @@ def differences(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
     """The names whose values are not equal to the bit."""
     assert one.keys() == other.keys()
     return [name for name, value in one.items() if not torch.equal(value, other[name])]
+
+
+def put_elsewhere(network: nn.Module) -> None:
+    """Has torch put new memory, with the same values, under each parameter."""
+    vector = nn.utils.parameters_to_vector(network.parameters()).detach().clone()
+    nn.utils.vector_to_parameters(vector, network.parameters())
