@@ -40,7 +40,6 @@ ATARI: dict[str, Any] = {
     "checkpoint_every_timesteps": 70, "eval_every_timesteps": 0, "keep_best": False,
 }  # fmt: skip
 del ATARI["features_dim"]
-# Its 128 x 1024 weights lie input by input.
 COMPILED: dict[str, Any] = {
     **SMALL, "env": "MinAtar/Breakout", "channels": "16", "features_dim": 128, "compile": "always",
     "sn_layers": "all", "eval_every_timesteps": 0, "keep_best": False,

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from sndqn.algorithms import onednn
 from sndqn.algorithms.assumptions import Assumptions
 from sndqn.algorithms.batches import FixedSamples, are_small, split, widened
 from sndqn.algorithms.decompositions import decompositions
-from sndqn.algorithms.layout import Shape, lay_out
 from sndqn.replay import Batch
 
 Compiled = Callable[..., list[Tensor]]
@@ -51,7 +51,6 @@ def compile_function(
     *example: Tensor,
     changed: Sequence[Tensor] = (),
     one_thread: bool = False,
-    input_major: frozenset[Shape] = frozenset(),
 ) -> Compiled:
     """Compiles a function for inputs of the example's shapes, dtypes and strides.
 
@@ -62,7 +61,6 @@ def compile_function(
         *example: Inputs to trace with.
         changed: Tensors that the function changes in place; tracing leaves them as they were.
         one_thread: Whether the generated loops run on one thread; matrix products do not.
-        input_major: Shapes of the weights that lie input by input, see `layout`.
 
     Raises:
         Exception: Whatever torch raises where it cannot trace or compile.
@@ -70,7 +68,7 @@ def compile_function(
     kept = [tensor.clone() for tensor in changed]
     with _quiet():
         restored = list(zip(changed, kept, strict=True))
-        return _compile(function, example, restored, one_thread, input_major)
+        return _compile(function, example, restored, one_thread)
 
 
 @contextmanager
@@ -92,10 +90,9 @@ def _compile(
     example: Sequence[Tensor],
     changed: Sequence[tuple[Tensor, Tensor]],
     one_thread: bool,
-    input_major: frozenset[Shape],
 ) -> Compiled:
     try:
-        graph = make_fx(function, decompositions(input_major))(*example)
+        graph = make_fx(function, decompositions())(*example)
     finally:  # tracing does what it writes down, as far as it comes
         with torch.no_grad():
             for tensor, value in changed:
@@ -131,6 +128,7 @@ def _compile_graph(
 
     from sndqn.algorithms.storing import StoreOnce
 
+    onednn.register()
     options = {**options, "post_grad_custom_post_pass": StoreOnce()}
     found: list[tuple[fx.GraphModule, Any]] = []
 
@@ -236,11 +234,9 @@ class CompiledUpdate:
         sizes = torch.from_numpy(self._sizes).unbind()  # the same memory, written at every step
         buffers = list(policy.buffers())
         changed = list(buffers)
-        input_major: frozenset[Shape] = frozenset()
         if self._steps_inside:
             stepped = list(policy.q_net.parameters())
             stepped += [t for m in self._moments for t in [*m.exp_avgs, *m.exp_avg_sqs]]
-            input_major = lay_out([*stepped, *policy.q_net_target.parameters()])
             changed += stepped
         self.assumptions = Assumptions(algorithm)
 
@@ -276,13 +272,10 @@ class CompiledUpdate:
             *self._inputs(example),
             changed=changed,
             one_thread=algorithm.head != "linear",
-            input_major=input_major,
         )
         self.refine: Callable[[], object] | None = None
         with torch.no_grad():
-            self._greedy_actions = compile_function(
-                greedy_actions, widened(observations), input_major=input_major
-            )
+            self._greedy_actions = compile_function(greedy_actions, widened(observations))
             if buffers and not self._steps_inside:
                 compiled = compile_function(refine, changed=buffers)
                 networks_hold = self.assumptions.networks_hold

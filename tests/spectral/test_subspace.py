@@ -1,6 +1,7 @@
 """A basis is orthonormal, and the direction found in it is the one stretched most."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -9,7 +10,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from sndqn.spectral.subspace import householder_rows, orthonormal, ritz, top_eigenvector
+from sndqn.spectral.subspace import (
+    gram_schmidt_rows,
+    householder_rows,
+    orthonormal,
+    ritz,
+    top_eigenvector,
+)
 
 SEEDS = st.integers(0, 2**31 - 1)
 few = settings(max_examples=40, deadline=None)
@@ -29,6 +36,13 @@ def test_a_basis_is_orthonormal_whatever_comes(value: float) -> None:
 @pytest.mark.parametrize("poison", [math.nan, math.inf])
 def test_a_poisoned_block_gives_zeros(poison: float) -> None:
     assert torch.equal(orthonormal(torch.full((2, 5), poison)), torch.zeros(2, 5))
+
+
+@pytest.mark.parametrize("poison", [math.nan, math.inf])
+def test_sums_of_a_poisoned_block_are_not_finite(poison: float) -> None:
+    rows = torch.randn(3, 5)
+    rows[1, 2] = poison
+    assert not torch.isfinite(gram_schmidt_rows(rows)[1]).any()
 
 
 @given(st.integers(0, 2**16))
@@ -63,9 +77,11 @@ drawn_blocks = st.builds(
 
 
 @few
-@given(drawn_blocks)
-def test_reflections_give_an_orthonormal_basis_of_whatever_rows_span(rows: Tensor) -> None:
-    basis = householder_rows(rows)
+@given(drawn_blocks, st.sampled_from([householder_rows, gram_schmidt_rows]))
+def test_either_way_gives_an_orthonormal_basis_of_whatever_rows_span(
+    rows: Tensor, basis_of: Callable[[Tensor], Tensor]
+) -> None:
+    basis = basis_of(rows)
     torch.testing.assert_close(basis @ basis.t(), torch.eye(len(rows)), rtol=0, atol=3e-6)
     # Nothing of the rows lies outside.
     rest = rows - (rows @ basis.t()) @ basis
