@@ -15,8 +15,9 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 # A vector shorter than this has no direction worth keeping. Its square still fits in float32.
 TINY = 1e-12
-# Compiled, vectors of so many numbers in all are made orthonormal by loops.
+# Compiled, vectors of so many numbers in all, or of so few, are made orthonormal by loops.
 _LARGE = 2**12
+_SMALL = 2**5
 
 
 def traced() -> bool:
@@ -44,7 +45,7 @@ def _channels_last(block: Tensor) -> bool:
 def orthonormal(block: Tensor) -> Tensor:
     """Gives an orthonormal basis of stacked vectors; zeros where they are not finite."""
     rows = as_rows(block)
-    if traced() and rows.numel() >= _LARGE:
+    if traced() and not _SMALL < rows.numel() < _LARGE:
         basis = gram_schmidt_rows(rows)
     else:
         basis = householder_rows(rows) if rows.is_cuda else torch.linalg.qr(rows.t()).Q.t()
@@ -80,7 +81,7 @@ def gram_schmidt_rows(rows: Tensor) -> Tensor:
     """Gives what QR gives, up to signs, by sums, which are compiled to a few loops for each vector.
 
     LAPACK, called once between loops that stream megabytes, takes 50 to 75 µs; the loops 10 to 20.
-    Called between small loops it takes 10, and they no less.
+    Between small loops it takes 10, and they as long or, for 6 vectors and more, longer.
 
     Args:
         rows: k vectors of n numbers, k <= n, shape (k, n); linearly dependent ones as well.

@@ -36,9 +36,10 @@ needs_compiler = pytest.mark.skipif(not compiler_available(), reason="no C++ com
 
 def make(env_id: str = "CartPole-v1", **kwargs: Any) -> Any:
     """Makes a model that has filled its replay and made no update yet."""
-    if env_id.startswith("MinAtar"):
+    extractor = {"MinAtar/Breakout": minatar_cnn, "Breakout": nature_cnn}.get(env_id)
+    if extractor is not None:
         env: Any = make_vec_env(resolve_env(env_id), 2, seed=0)
-        kwargs.setdefault("policy_kwargs", {})["features_extractor_class"] = minatar_cnn
+        kwargs.setdefault("policy_kwargs", {})["features_extractor_class"] = extractor
     else:
         env = DummyVecEnv([lambda: gym.make(env_id)] * 2)
     settings: dict[str, Any] = {"seed": 0, "device": "cpu", "buffer_size": 2000, "compile": False}
@@ -153,6 +154,11 @@ def test_each_of_a_thousand_is_the_eager_one_with_squared_errors_and_no_clipping
 @needs_compiler
 def test_each_compiled_update_is_the_eager_one_with_normalised_convolutions() -> None:
     check_updates(make("MinAtar/Breakout", policy_kwargs={"sn_layers": "all"}), 50)
+
+
+@needs_compiler
+def test_each_compiled_update_is_the_eager_one_with_ataris_large_layers() -> None:
+    check_updates(make("Breakout", policy_kwargs={"sn_layers": "all"}), 10)
 
 
 @pytest.mark.slow
