@@ -6,7 +6,7 @@ output sees and multiply that by the kernels takes a third of it, where TorchInd
 of the gathering; uncompiled, the gathering takes longer than the product saves. So it is with the
 one or two images that a power iteration sends through a convolution and back, of any size.
 
-Large products are oneDNN's, see `onednn`. A large gradient's norm is a sum of sums: see there.
+Large products are oneDNN's, see `onednn`; a large gradient's norm is a sum of sums, `vector_norm`.
 
 Products of a few numbers, as of a network's head, become loops, which the compiler joins with those
 around them: of 24 loops and products in MinAtar's update that leaves 15.

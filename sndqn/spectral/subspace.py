@@ -86,7 +86,7 @@ def gram_schmidt_rows(rows: Tensor) -> Tensor:
     Args:
         rows: k vectors of n numbers, k <= n, shape (k, n); linearly dependent ones as well.
 
-    Source: Gram-Schmidt made twice, Golub and Van Loan, Matrix Computations, 5.2.9.
+    Source: Gram-Schmidt made twice, after Kahan; Parlett, The Symmetric Eigenvalue Problem, 6.9.
     """
     place = torch.arange(rows.shape[1], device=rows.device)
     rounding = 64 * torch.finfo(rows.dtype).eps
