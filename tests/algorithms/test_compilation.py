@@ -262,6 +262,21 @@ def test_what_was_compiled_acts_as_the_policy_does_and_knows_its_layouts() -> No
 
 
 @needs_compiler
+def test_eager_updates_go_on_from_compiled_ones_and_from_saved_files(tmp_path: Path) -> None:
+    """Moments that lay otherwise than their weights would be taken for one another's."""
+    model = make("MinAtar/Breakout", policy_kwargs={"sn_layers": "-2"})
+    train(model, 10, compiled=True)
+    model.save(tmp_path / "model.zip")
+    loaded = sndqn.DQN.load(tmp_path / "model.zip", env=model.env)
+    loaded.replay_buffer = copy.deepcopy(model.replay_buffer)
+    loaded._setup_learn(100, None)
+    model._compiled = None
+    expected, found = (train(m, 10, compiled=False) for m in (model, loaded))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+@needs_compiler
 @pytest.mark.parametrize("bytes_are_slow", [True, False])
 def test_large_observations_are_read_where_they_are_and_only_as_compiled(
     bytes_are_slow: bool, monkeypatch: pytest.MonkeyPatch
