@@ -133,6 +133,14 @@ class SpectralPolicyMixin:
         for layer in self._target:
             layer.live = live
 
+    def set_begins_beside(self, begins_beside: bool) -> None:
+        """Says whether an update's forward pass begins the iteration that its step ends with.
+
+        Not by default; for an algorithm that makes one such pass before each step.
+        """
+        for layer in self._normalised:
+            layer.begins_beside = begins_beside
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[misc]
         self.compiled_refine = None  # it knows the original's tensors

@@ -229,6 +229,9 @@ class CompiledUpdate:
         self._moments = algorithm.moments()
         counts = [len({id(step) for step in moments.steps}) for moments in self._moments]
         self._steps_inside = algorithm.has_own_step and set(counts) == {1}
+        if algorithm.has_own_step:
+            # What is begun in one compiled function is not there in another.
+            policy.set_begins_beside(self._steps_inside)
         # Inputs: computed in the loops over the weights, they would be computed for each of them.
         self._sizes = np.zeros((len(self._moments), 2))
         sizes = torch.from_numpy(self._sizes).unbind()  # the same memory, written at every step

@@ -73,6 +73,9 @@ class Learner(ActAndLearnLoop):
         self._compiles_next = False
         self._compiled: CompiledUpdate | CapturedUpdates | None = None
         self._trained = [p for p in self.policy.q_net.parameters() if p.requires_grad]
+        if self.has_own_step:
+            policy: Any = self.policy
+            policy.set_begins_beside(True)
         # In the order of `_trained`.
         self.step_groups: list[tuple[int, list[Any]]] = [(0, self._trained)]
 

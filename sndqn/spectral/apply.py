@@ -73,7 +73,7 @@ def remove_spectral_norm(module: nn.Module) -> nn.Module:
         plain.weight = nn.Parameter(module.effective_weight.detach().clone())
         if module.divides_output is not None and isinstance(module.bias, Tensor):
             plain.bias = nn.Parameter((module.bias * module.output_scale).detach())
-        for name in SETTINGS:
+        for name in (*SETTINGS, "_images"):
             del plain.__dict__[name]
         return plain
     for name, layer in _spectral_layers(module):

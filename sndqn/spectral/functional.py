@@ -1,12 +1,13 @@
 """The factor that holds a layer under its norm, and its gradient."""
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sndqn.spectral.norms import LinearMap
+from sndqn.spectral.norms import LinearMap, Pair
 from sndqn.spectral.subspace import TINY, traced
 
 Mode = Literal["normalize", "shrink", "track"]
@@ -48,6 +49,78 @@ def wide_linear(x: Tensor, weight: Tensor) -> Tensor:
     return F.linear(x, weight)
 
 
+def _beside(
+    product: Callable[[Tensor], Tensor], x: Tensor, vectors: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gives the products of both with a weight by one product, which reads the weight once.
+
+    Compiled, what computes x stores it where the vectors are.
+    """
+    both, n = product(torch.cat([x, vectors])), len(x)
+    return both[:n], both[n:]
+
+
+def convolution_beside(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    vectors: Tensor,
+    *,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+) -> tuple[Tensor, Tensor]:
+    """Convolves a batch and, beside it, a power iteration's vectors: traced, in one convolution.
+
+    Uncompiled, to copy a batch to where the vectors are takes longer than to convolve two of them.
+
+    Args:
+        x: Shape (batch, *input).
+        weight: As all else in `F.conv2d`.
+        bias: A number for each output channel, or None.
+        vectors: Shape (n, *input).
+        stride: As in `F.conv2d`.
+        padding: As in `F.conv2d`.
+        dilation: As in `F.conv2d`.
+        groups: As in `F.conv2d`.
+
+    Returns:
+        (W * x + b, the images W * vectors, which no gradient knows of).
+    """
+    geometry = stride, padding, dilation, groups
+    if traced():
+        z, images = _ConvolutionBeside.apply(x, weight, vectors, *geometry)  # type: ignore[no-untyped-call]
+        return z if bias is None else z + bias[:, None, None], images
+    with torch.no_grad():
+        images = F.conv2d(vectors, weight, None, *geometry)
+    return F.conv2d(x, weight, bias, *geometry), images
+
+
+class _ConvolutionBeside(torch.autograd.Function):
+    """Takes the gradient of a batch that is convolved along with vectors, and not theirs."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, vectors: Tensor, *geometry: Any
+    ) -> tuple[Tensor, Tensor]:
+        z, images = _beside(lambda x: F.conv2d(x, weight, None, *geometry), x, vectors)
+        ctx.save_for_backward(x, weight)
+        ctx.geometry = geometry
+        ctx.mark_non_differentiable(images)
+        return z, images
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        stride, padding, dilation, groups = ctx.geometry
+        wanted = (*ctx.needs_input_grad[:2], False)
+        grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
+            grad, x, weight, None, stride, padding, dilation, False, (0, 0), groups, wanted
+        )
+        return grad_x, grad_weight, *[None] * 5
+
+
 class NormOf(torch.autograd.Function):
     """σ as a function of the weight: the stored value forwards, dσ/dW = d(uᵀ A v)/dW backwards."""
 
@@ -77,16 +150,34 @@ class LinearThroughNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, u: Tensor, v: Tensor, scale: Tensor, hold: Hold
-    ) -> Tensor:
-        """Takes x (batch, in), W (out, in), u (out,), v (in,) and s."""
-        z = wide_linear(x, weight)
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        u: Tensor,
+        v: Tensor,
+        scale: Tensor,
+        hold: Hold,
+        vectors: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Takes x (batch, in), W (out, in), u (out,), v (in,), s and a power iteration's vectors.
+
+        Returns:
+            (z, the images W · vectors, which no gradient knows of, if there are vectors).
+        """
+        if vectors is None:
+            z, images = wide_linear(x, weight), None
+        elif traced():
+            z, images = _beside(lambda x: F.linear(x, weight), x, vectors)
+        else:
+            z, images = wide_linear(x, weight), F.linear(vectors, weight)
         ctx.save_for_backward(x, weight, u, v, scale, z)
         ctx.hold = hold
-        return z * scale
+        if images is not None:
+            ctx.mark_non_differentiable(images)
+        return z * scale, images
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         """Gives the gradients of x and W."""
         x, weight, u, v, scale, z = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted: let autograd see every step
@@ -97,7 +188,7 @@ class LinearThroughNorm(torch.autograd.Function):
             grads = iter(torch.autograd.grad(z, needed, grad, create_graph=True))
             return *(next(grads) if needs else None for needs in ctx.needs_input_grad[:2]), *[
                 None
-            ] * 4
+            ] * 5
         grad_z = grad * scale
         grad_x = grad_z @ weight if ctx.needs_input_grad[0] else None
         grad_weight = None
@@ -113,7 +204,7 @@ class LinearThroughNorm(torch.autograd.Function):
                 # The rank-1 term is one sample more of the batch: the same product sums it up.
                 outputs = torch.cat([grad_z, (u * grad_sigma)[None]])
                 grad_weight = outputs.t() @ torch.cat([x, v[None]])
-        return grad_x, grad_weight, None, None, None, None
+        return grad_x, grad_weight, *[None] * 5
 
 
 def linear_through_norm(x: Tensor, weight: Tensor, u: Tensor, v: Tensor, hold: Hold) -> Tensor:

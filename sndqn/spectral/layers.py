@@ -21,6 +21,7 @@ from sndqn.spectral.functional import (
     LinearThroughNorm,
     Mode,
     NormOf,
+    convolution_beside,
     linear_through_norm,
     wide_linear,
 )
@@ -38,6 +39,9 @@ from sndqn.spectral.subspace import TINY, as_rows, finite, from_rows, orthonorma
 ConvNorm = Literal["operator", "kernel"]
 Bound = float | Literal["initial"]
 
+# Of a matrix's numbers, or of a convolution's input's; a hidden layer of 64 x 64 has as many.
+_LARGE = 2**12
+
 _RUNNING = ("running_u", "running_v", "running_sigma")
 SETTINGS = (
     "mode",
@@ -45,6 +49,7 @@ SETTINGS = (
     "grad_through_norm",
     "bound_is_initial",
     "refined_outside",
+    "begins_beside",
     "live",
     "divides_output",
 )
@@ -75,6 +80,11 @@ class SpectralLayer(nn.Module):
         grad_through_norm: Whether gradients see that σ depends on the weight.
         refined_outside: Whether forward passes leave the iteration to someone else's `refine()`;
             False by default.
+        begins_beside: Whether a training-mode forward pass multiplies the right vectors along with
+            its batch, for `refine()` to begin with; False by default. Compiled, that is one product
+            instead of two; layers too small to gain by it do not. The vectors then meet the weight
+            from before the gradient step; σ is read off the one after it. For whoever calls
+            `refine()` once after each such pass.
         live: Whether evaluation mode computes σ from the stored u for the weight as it is, instead
             of reading the stored σ; False by default. For a network whose weights somebody else
             moves, as Stable-Baselines3 moves a target network's.
@@ -92,6 +102,7 @@ class SpectralLayer(nn.Module):
     grad_through_norm: bool
     bound_is_initial: bool
     refined_outside: bool
+    begins_beside: bool
     live: bool
     divides_output: Mode | None
 
@@ -122,6 +133,8 @@ class SpectralLayer(nn.Module):
         self.grad_through_norm = grad_through_norm
         self.bound_is_initial = bound == "initial"
         self.refined_outside = False
+        self.begins_beside = False
+        self._images: Tensor | None
         self.live = False
         self.divides_output = None
         linear_map, like = self._linear_map(), self.weight.detach()
@@ -146,6 +159,7 @@ class SpectralLayer(nn.Module):
         self.running_u.copy_(orthonormal(torch.cat([u[None], others[1:]])))
         self.running_v.zero_()
         self.running_sigma.zero_()
+        self._images = None
         self._turn_to_top(self._linear_map())
         self.power_iteration(10)
 
@@ -160,15 +174,34 @@ class SpectralLayer(nn.Module):
     @torch.no_grad()
     def power_iteration(self, n_iterations: int = 1) -> None:
         """Refines the stored σ and vectors for the weight as it is now."""
-        linear_map = self._linear_map()
         for _ in range(n_iterations):
-            block = linear_map.apply(self.running_v)
-            self.running_u.copy_(orthonormal(block))
-            self._turn_to_top(linear_map)
+            self._iterate(self._linear_map().apply(self.running_v))
 
+    @torch.no_grad()
     def refine(self) -> None:
-        """Makes the power iterations that belong to one gradient step."""
-        self.power_iteration(self.n_power_iterations)
+        """Makes the power iterations that belong to one gradient step.
+
+        The first begins where `begins_beside` has it begun.
+        """
+        n, images = self.n_power_iterations, self._images
+        self._images = None
+        if images is not None:
+            self._iterate(images)
+            n -= 1
+        self.power_iteration(n)
+
+    def _iterate(self, images: Tensor) -> None:
+        """Makes a power iteration of which one half is made: the right vectors' images."""
+        self.running_u.copy_(orthonormal(images))
+        self._turn_to_top(self._linear_map())
+
+    def _begins_iteration(self) -> bool:
+        asked = self.begins_beside and self.training and torch.is_grad_enabled()
+        return asked and self._gains_beside()
+
+    def _gains_beside(self) -> bool:
+        """Says whether one product of batch and vectors takes less than two, compiled."""
+        raise NotImplementedError
 
     def _turn_to_top(self, linear_map: LinearMap) -> None:
         """Rotates the left vectors so that the most stretched is first; the right ones follow."""
@@ -297,6 +330,9 @@ class SpectralLinear(SpectralLayer, nn.Linear):
     def _linear_map(self) -> LinearMap:
         return matrix_map(self.weight.detach())
 
+    def _gains_beside(self) -> bool:
+        return self.weight.numel() >= _LARGE
+
     def forward(self, x: Tensor) -> Tensor:
         """Applies the normalised layer; x of shape (..., in), the result (..., out)."""
         if self.training and not self.refined_outside:
@@ -315,7 +351,10 @@ class SpectralLinear(SpectralLayer, nn.Linear):
         u, v = self.running_u[0].clone(), self.running_v[0].clone()
         if torch.is_autocast_enabled(x.device.type):
             return linear_through_norm(x, self.weight, u, v, self.hold)
-        z = LinearThroughNorm.apply(x, self.weight, u, v, self.scale, self.hold)  # type: ignore[no-untyped-call]
+        vectors = self.running_v if self._begins_iteration() else None
+        z, self._images = LinearThroughNorm.apply(  # type: ignore[no-untyped-call]
+            x, self.weight, u, v, self.scale, self.hold, vectors
+        )
         return cast(Tensor, z)
 
 
@@ -389,7 +428,6 @@ class SpectralConv2d(SpectralLayer, nn.Conv2d):
         else:
             padding = cast(Pair, self.padding)
         return {
-            "input_size": self.input_size,
             "stride": self.stride,
             "padding": padding,
             "dilation": self.dilation,
@@ -400,11 +438,17 @@ class SpectralConv2d(SpectralLayer, nn.Conv2d):
         weight = self.weight.detach()
         if self.conv_norm == "kernel":
             return matrix_map(weight)
-        return convolution_map(weight, **self._geometry())
+        return convolution_map(weight, **self.norm_arguments())
+
+    def _gains_beside(self) -> bool:
+        # Small ones are compiled as products of patches, which the gradient reads too: the batch's.
+        return self.conv_norm == "operator" and self.running_v[0].numel() >= _LARGE
 
     def norm_arguments(self) -> dict[str, Any]:
         """Gives what `exact_norm` needs besides the weight: the operator's geometry."""
-        return {} if self.conv_norm == "kernel" else self._geometry()
+        if self.conv_norm == "kernel":
+            return {}
+        return {"input_size": self.input_size, **self._geometry()}
 
     def forward(self, x: Tensor) -> Tensor:
         """Applies the normalised layer; x of shape (batch, in, height, width)."""
@@ -421,7 +465,12 @@ class SpectralConv2d(SpectralLayer, nn.Conv2d):
             weight = self.weight
             if self.mode != "track":
                 weight = weight * self._differentiable_scale()
-        z: Tensor = self._conv_forward(x, weight, self.bias)
+        if self._begins_iteration():
+            z, self._images = convolution_beside(
+                x, weight, self.bias, self.running_v, **self._geometry()
+            )
+        else:
+            z = self._conv_forward(x, weight, self.bias)
         return self._finish(z)
 
     def _differentiable_scale(self) -> Tensor:

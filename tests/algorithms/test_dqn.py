@@ -87,6 +87,11 @@ def test_a_loss_moves_no_vector_and_an_optimiser_step_refines_once(double: bool)
         prefix = next(n for n, m in model.q_net.named_modules() if m is layer)
         for name in ("running_u", "running_v", "running_sigma"):
             getattr(twin, name).copy_(start[f"{prefix}.{name}"])
+        with torch.no_grad():
+            twin.weight.copy_(start[f"{prefix}.weight"])
+        twin.train()(torch.zeros(1, twin.weight.shape[1]))  # where the iteration begins
+        with torch.no_grad():
+            twin.weight.copy_(layer.weight)
         twin.refine()
         for name in ("running_u", "running_v", "running_sigma"):
             assert torch.equal(getattr(twin, name), getattr(layer, name)), name
