@@ -163,14 +163,17 @@ def test_each_compiled_update_is_the_eager_one_with_ataris_large_layers() -> Non
 
 @pytest.mark.slow
 @needs_compiler
-@pytest.mark.parametrize(("sn_layers", "tolerance"), [("none", 1e-9), ("-2", 0.1)])
-def test_two_trainings_of_a_thousand_updates_give_the_same_network(
-    sn_layers: str, tolerance: float
+@pytest.mark.parametrize(
+    ("sn_layers", "n_updates", "tolerance"), [("none", 1000, 1e-9), ("-2", 100, 1e-4)]
+)
+def test_two_trainings_give_the_same_network(
+    sn_layers: str, n_updates: int, tolerance: float
 ) -> None:
     """In float64, relative to each tensor's largest entry.
 
     Without SN the difference is rounding. With it, rounding decides how the followed vectors turn
-    where singular values are close, and grows with that.
+    where singular values are close. What comes of that was 6e-6 after 100 updates, and 0.01 after
+    200: no claim of the code's any more.
     """
     results = []
     for compiled in (False, True):
@@ -178,7 +181,7 @@ def test_two_trainings_of_a_thousand_updates_give_the_same_network(
         for network in (model.q_net, model.q_net_target):
             network.double()
             network.features_extractor.register_forward_pre_hook(lambda _, x: (x[0].double(),))
-        train(model, 1000, compiled=compiled)
+        train(model, n_updates, compiled=compiled)
         results.append([p.detach().clone() for p in model.q_net.parameters()])
     for eager, fast in zip(*results, strict=True):
         scale = float(eager.abs().max())
