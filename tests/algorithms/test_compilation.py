@@ -164,7 +164,8 @@ def test_each_compiled_update_is_the_eager_one_with_ataris_large_layers() -> Non
 @pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize(
-    ("sn_layers", "n_updates", "tolerance"), [("none", 1000, 1e-9), ("-2", 100, 1e-4)]
+    ("sn_layers", "n_updates", "tolerance"),
+    [("none", 1000, 1e-9), ("-2", 100, 1e-4), ("-2", 1000, 0.1)],
 )
 def test_two_trainings_give_the_same_network(
     sn_layers: str, n_updates: int, tolerance: float
@@ -172,8 +173,7 @@ def test_two_trainings_give_the_same_network(
     """In float64, relative to each tensor's largest entry.
 
     Without SN the difference is rounding. With it, rounding decides how the followed vectors turn
-    where singular values are close. What comes of that was 6e-6 after 100 updates, and 0.01 after
-    200: no claim of the code's any more.
+    where singular values are close, and grows with that.
     """
     results = []
     for compiled in (False, True):
