@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from needs import need
 from rich.console import Console
 
 from sndqn.components import make_callbacks
@@ -84,6 +85,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="on the disk to measure; a temporary one")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
+    need(output=options.output)
     torch.set_num_threads(2)
     root = options.folder or Path(tempfile.mkdtemp())
     session, checkpoints = make(root / "run", options.transitions, options.n_envs)

@@ -41,6 +41,7 @@ import ale_py
 import gymnasium
 import numpy as np
 import torch
+from needs import need
 from stable_baselines3 import DQN as SB3DQN
 from stable_baselines3.common.env_util import make_atari_env
 from stable_baselines3.common.env_util import make_vec_env as make_sb3_vec_env
@@ -406,6 +407,10 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
+    peers = options.updates is None and options.presets is None
+    opencv = ["cv2"] if "Breakout" in options.env and peers else []
+    minatar = ["minatar"] if "MinAtar/Breakout" in options.env else []
+    need(*opencv, *minatar, output=options.output)
     if options.device == "cuda" and not torch.cuda.is_available():
         print(
             "torch finds no CUDA device: nothing was measured. Leave out --device cuda for the CPU"

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from needs import need
 from stable_baselines3.common.callbacks import BaseCallback
 
 from sndqn.components import env_settings, make_model, network_spec
@@ -82,6 +83,7 @@ def main() -> None:
     parser.add_argument("--reference", type=Path, help="earlier output, to take the reference from")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
+    need(*(["minatar"] if options.env == "MinAtar/Breakout" else []), output=options.output)
     machine = provenance()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)

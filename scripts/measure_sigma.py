@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from needs import need
 
 import sndqn
 from sndqn.envs import make_vec_env, resolve_env
@@ -85,6 +86,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
+    need(*(["minatar"] if "MinAtar/Breakout" in options.env else []), output=options.output)
     torch.set_num_threads(1)
     rows, machine = [], provenance()
     for env_name in options.env:

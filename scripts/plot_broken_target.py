@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from needs import need
 from stable_baselines3 import DQN
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
@@ -114,6 +115,7 @@ def main() -> None:
         "--plot-only", action="store_true", help="draw docs/broken-target.json again"
     )
     arguments = parser.parse_args()
+    need("matplotlib")
     DOCS.mkdir(exist_ok=True)
     record = DOCS / "broken-target.json"
     if not arguments.plot_only:

@@ -1,7 +1,4 @@
-"""Tables for people."""
-
-from collections.abc import Mapping
-from typing import Any
+"""The table of a network's layers, for people."""
 
 from rich import box
 from rich.table import Table
@@ -40,28 +37,4 @@ def layer_table(rows: list[LayerNorm], title: str | None = None) -> Table:
         )
     table.caption = f"product of the norms: {lipschitz_bound(rows):.4g}"
     table.caption_justify = "left"
-    return table
-
-
-def agents_table(agents: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Lays out the shipped agents.
-
-    Args:
-        agents: What their index says of each, by name.
-    """
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("name", overflow="fold")
-    table.add_column("algorithm")
-    table.add_column("SN on")
-    for name in ("steps", "score", "kB"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name, entry in agents.items():
-        table.add_row(
-            name,
-            entry["algo"],
-            entry["sn_layers"],
-            f"{entry['timesteps']:,}",
-            f"{entry['mean']:.1f} ± {entry['std']:.1f}",
-            f"{entry['bytes'] / 1000:.0f}",
-        )
     return table

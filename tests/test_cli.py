@@ -208,6 +208,17 @@ def test_help_imports_neither_torch_nor_gymnasium() -> None:
     assert "sndqn train --env Breakout --sn-layers -2" in done.stdout
 
 
+def test_listing_the_agents_imports_neither_torch_nor_gymnasium() -> None:
+    check = (
+        "import sys; from sndqn import cli; "
+        "cli.main(['agents']); cli.main(['agents', 'CartPole/sn']); "
+        "assert not {'torch', 'gymnasium', 'pydantic', 'numpy'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "MinAtar/Breakout/sn" in done.stdout
+
+
 def test_help_of_each_command_lists_its_options(capsys: pytest.CaptureFixture[str]) -> None:
     for command in cli.COMMANDS:
         with pytest.raises(SystemExit) as stop:

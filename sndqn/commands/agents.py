@@ -1,18 +1,22 @@
 """`sndqn agents`: the agents that ship with sndqn."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
 from sndqn.errors import RunFolderError
-from sndqn.report import agents_table
 from sndqn.runs.folder import RunFolder
 from sndqn.terminal import say
-from sndqn.zoo.shipped import add_agent, agents_dir, is_shipped, shipped_agent, shipped_agents
+from sndqn.zoo.shipped import agents_dir, is_shipped, shipped_agent, shipped_agents
 
 
 def list_agents(console: Console) -> None:
     """Shows a table of the shipped agents."""
     agents = shipped_agents()
-    console.print(agents_table(agents))
+    console.print(_table(agents))
     if agents:
         say(console, f"Next: sndqn replay {next(iter(agents))}", style="bold")
 
@@ -35,6 +39,28 @@ def add(given: str, name: str, console: Console) -> None:
         name: What the agent is called within its environment.
         console: Where to say what was done.
     """
+    from sndqn.zoo.adding import add_agent  # with torch, which the list does without
+
     whole_name = add_agent(RunFolder.open(given), name)
     say(console, f"{agents_dir() / whole_name}: added to the index")
     say(console, f"Next: sndqn agents {whole_name}", style="bold")
+
+
+def _table(agents: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Lays out the shipped agents, by what their index says of each."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("name", overflow="fold")
+    table.add_column("algorithm")
+    table.add_column("SN on")
+    for name in ("steps", "score", "kB"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, entry in agents.items():
+        table.add_row(
+            name,
+            entry["algo"],
+            entry["sn_layers"],
+            f"{entry['timesteps']:,}",
+            f"{entry['mean']:.1f} ± {entry['std']:.1f}",
+            f"{entry['bytes'] / 1000:.0f}",
+        )
+    return table

@@ -126,19 +126,18 @@ def top_singular_vectors(
     n_in, n_out = math.prod(linear_map.in_shape), math.prod(linear_map.out_shape)
     start = torch.randn(n_in, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     start = (start / start.norm()).to(like)
-    lefts: list[Tensor] = []
-    rights = [start]
+    lefts, rights = _Basis(start.new_empty(0, n_out)), _Basis(start[None])
     alphas: list[float] = []
     betas: list[float] = []
     history: list[float] = []
     negligible = TINY
     for step in range(min(n_in, n_out, max_iterations)):
-        left = linear_map.apply(rights[-1].view(linear_map.in_shape)).flatten()
-        left, alpha = _orthogonalise(left, lefts)
+        left = linear_map.apply(rights.vectors[-1].view(linear_map.in_shape)).flatten()
+        left, alpha = lefts.orthogonalise(left)
         if not alpha > negligible:  # the map is exhausted, or not finite
             break
         right = linear_map.adjoint(left.view(linear_map.out_shape)).flatten()
-        right, beta = _orthogonalise(right, rights)
+        right, beta = rights.orthogonalise(right)
         lefts.append(left)
         rights.append(right)
         alphas.append(alpha)
@@ -153,24 +152,47 @@ def top_singular_vectors(
             if step > 20 and history[-1] - history[-2] <= rtol * history[-1]:
                 break
 
-    if not lefts or not math.isfinite(sum(alphas) + sum(betas)):
-        nothing = like.new_tensor(math.nan if lefts or math.isnan(alpha) else 0.0)
+    if not alphas or not math.isfinite(sum(alphas) + sum(betas)):
+        nothing = like.new_tensor(math.nan if alphas or math.isnan(alpha) else 0.0)
         u = torch.full_like(start, 1 / math.sqrt(n_out))[:1].expand(n_out)
         return u.reshape(linear_map.out_shape), start.view(linear_map.in_shape), nothing
     left_coordinates, values, right_coordinates = torch.linalg.svd(_bidiagonal(alphas, betas))
-    u = torch.stack(lefts, dim=1) @ left_coordinates[:, 0].to(like)
-    v = torch.stack(rights, dim=1) @ right_coordinates[0].to(like)
+    u = left_coordinates[:, 0].to(like) @ lefts.vectors
+    v = right_coordinates[0].to(like) @ rights.vectors
     return u.view(linear_map.out_shape), v.view(linear_map.in_shape), values[0].to(like)
 
 
-def _orthogonalise(x: Tensor, basis: list[Tensor]) -> tuple[Tensor, float]:
-    """Removes from x what lies in the span of an orthonormal basis; gives its direction, length."""
-    if basis:
-        q = torch.stack(basis, dim=1)
+class _Basis:
+    """An orthonormal basis that grows, in one piece of memory: most of the work is reading it.
+
+    Args:
+        vectors: The first ones, (k, n).
+    """
+
+    def __init__(self, vectors: Tensor) -> None:
+        self._room, self._k = vectors, len(vectors)
+
+    @property
+    def vectors(self) -> Tensor:
+        """The basis, (k, n)."""
+        return self._room[: self._k]
+
+    def append(self, vector: Tensor) -> None:
+        """Adds a vector, orthogonal to the others and of length 1."""
+        if self._k == len(self._room):
+            larger = self._room.new_empty(max(32, 2 * self._k), self._room.shape[1])
+            larger[: self._k] = self._room
+            self._room = larger
+        self._room[self._k] = vector
+        self._k += 1
+
+    def orthogonalise(self, x: Tensor) -> tuple[Tensor, float]:
+        """Removes from x what lies in the span; gives its direction and its length."""
+        q = self.vectors
         for _ in range(2):  # twice is enough (Kahan, Parlett): the first pass leaves rounding
-            x = x - q @ (q.t() @ x)
-    length = float(torch.linalg.vector_norm(x))
-    return (x / length if length > 0 else x), length
+            x = x - (q @ x) @ q
+        length = float(torch.linalg.vector_norm(x))
+        return (x / length if length > 0 else x), length
 
 
 def _bidiagonal(diagonal: list[float], superdiagonal: list[float]) -> Tensor:

@@ -1,20 +1,39 @@
 """Agents as files: weights as safetensors, and with them what they are, as checked JSON.
 
 No pickle is read or written, and nothing in a file names code: the network is rebuilt from values,
-and the tensors must be those that network has.
+and the tensors must be those that network has. The names load on first use: the list of the shipped
+agents, which is JSON, needs no torch.
 """
 
-from sndqn.zoo.agents import (
-    Agent,
-    agent_from_bytes,
-    load_agent,
-    q_function,
-    read_agent_bytes,
-    save_agent,
-)
-from sndqn.zoo.description import SCHEMA, AgentDescription
-from sndqn.zoo.evaluations import read_evaluation
-from sndqn.zoo.find import AgentPlace, find_agent
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sndqn.zoo.agents import (
+        Agent,
+        agent_from_bytes,
+        load_agent,
+        q_function,
+        read_agent_bytes,
+        save_agent,
+    )
+    from sndqn.zoo.description import SCHEMA, AgentDescription
+    from sndqn.zoo.evaluations import read_evaluation
+    from sndqn.zoo.find import AgentPlace, find_agent
+
+_HOMES = {
+    "SCHEMA": "description",
+    "Agent": "agents",
+    "AgentDescription": "description",
+    "AgentPlace": "find",
+    "agent_from_bytes": "agents",
+    "find_agent": "find",
+    "load_agent": "agents",
+    "q_function": "agents",
+    "read_agent_bytes": "agents",
+    "read_evaluation": "evaluations",
+    "save_agent": "agents",
+}
 
 __all__ = [
     "SCHEMA",
@@ -29,3 +48,9 @@ __all__ = [
     "read_evaluation",
     "save_agent",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sndqn.zoo' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"sndqn.zoo.{_HOMES[name]}"), name)

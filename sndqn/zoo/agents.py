@@ -26,6 +26,7 @@ from sndqn.spectral.subspace import TINY
 from sndqn.terminal import printable
 from sndqn.zoo.container import MAX_BYTES, Shape, pack, unpack
 from sndqn.zoo.description import AgentDescription
+from sndqn.zoo.shapes import ShapesAlone
 
 # Of the outputs of all layers for one observation; a Nature CNN has 0.2 million bytes, Beyond The
 # Rainbow's network 6 million.
@@ -194,7 +195,7 @@ def _plain(spec: NetworkSpec) -> NetworkSpec:
 def _plan(spec: NetworkSpec, where: _Spaces) -> QNetwork:
     """Makes a network of shapes alone."""
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), ShapesAlone():
             return _plain(spec).build(*where)
     except SndqnError:
         raise
@@ -217,8 +218,8 @@ def _check_memory(plan: QNetwork, where: _Spaces) -> None:
     for layer in plan.modules():
         layer.register_forward_hook(count)
     try:
-        with torch.device("meta"):
-            plan(zero_observation(where[0]))
+        with torch.device("meta"), ShapesAlone():
+            plan.outputs(zero_observation(where[0]))
     except Exception as error:
         reason = " ".join(str(error).split())[:150]
         raise AgentFileError(f"its network takes no observations: {reason}") from None

@@ -9,21 +9,11 @@ agent.safetensors      the agent
 
 import hashlib
 import json
-import re
-import shutil
 from pathlib import Path
 from typing import Any
 
-from sndqn.config import make_config
-from sndqn.config_files import read_config
-from sndqn.errors import AgentFileError, RunFolderError
-from sndqn.runs.folder import RunFolder, write_bytes, write_json
-from sndqn.zoo.agents import load_agent
-from sndqn.zoo.card import card
-from sndqn.zoo.evaluations import read_evaluation, read_traces
+from sndqn.errors import AgentFileError
 
-SCHEMA = "sndqn-agents-1"
-MAX_AGENT_BYTES = 3 * 10**6
 INDEX = "index.json"
 PACKAGE = Path(__file__).parent.parent
 
@@ -62,86 +52,3 @@ def shipped_agent(name: str) -> Path:
                 f"{'another' if path.is_file() else 'none'}: install sndqn again"
             )
     return folder
-
-
-def add_agent(run: RunFolder, name: str) -> str:
-    """Puts a finished run among the shipped agents and writes the index anew.
-
-    Args:
-        run: Evaluated, its traces in place.
-        name: What the agent is called within its environment: "sn".
-
-    Returns:
-        The agent's whole name: "CartPole/sn".
-
-    Raises:
-        SndqnError: The run is not whole, the agent too large, or the name not free.
-    """
-    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) is None:
-        raise RunFolderError(
-            f"--name: expected letters, digits, '.', '_' and '-', found {name[:80]!r}"
-        )
-    agent = load_agent(run.agent)
-    record = read_evaluation(run)
-    if record is None or record.agent_sha256 != agent.sha256:
-        raise RunFolderError(
-            f"{run.path}: expected the evaluation of its agent, found "
-            f"{'none' if record is None else 'another one'}: type sndqn evaluate {run.path}"
-        )
-    read_traces(run, record)
-    if run.agent.stat().st_size >= MAX_AGENT_BYTES:
-        raise RunFolderError(
-            f"{run.agent}: expected less than {MAX_AGENT_BYTES:,} bytes, found "
-            f"{run.agent.stat().st_size:,}: agents ship inside the package"
-        )
-    config = make_config(read_config(str(run.config)))
-    whole_name = f"{agent.description.settings.name.rsplit('-v', 1)[0]}/{name}"
-    folder = RunFolder(agents_dir() / whole_name)
-    if folder.path.exists():
-        raise RunFolderError(f"--name: {folder.path} exists: delete it, or type another name")
-    provenance = json.loads(run.provenance.read_text())
-    folder.traces.mkdir(parents=True)
-    for number in range(len(record.episodes)):
-        shutil.copyfile(run.trace(number), folder.trace(number))
-    shutil.copyfile(run.agent, folder.agent)
-    shutil.copyfile(run.evaluation, folder.evaluation)
-    # Where the run lay on its machine is nobody else's.
-    write_bytes(folder.config, config.model_copy(update={"runs_dir": "runs"}).to_yaml().encode())
-    write_bytes(folder.path / "README.md", card(whole_name, agent, record, provenance).encode())
-    write_index()
-    return whole_name
-
-
-def write_index() -> None:
-    """Writes the index of the agents that are there."""
-    write_json(agents_dir() / INDEX, index_of(agents_dir()))
-
-
-def index_of(root: Path) -> dict[str, Any]:
-    """Makes the index of the agents in a folder, from their files."""
-    found = sorted(root.rglob("agent.safetensors"))
-    agents = {path.parent.relative_to(root).as_posix(): _entry(path.parent) for path in found}
-    return {"schema": SCHEMA, "agents": agents}
-
-
-def _entry(folder: Path) -> dict[str, Any]:
-    run = RunFolder(folder)
-    about = load_agent(run.agent).description
-    record = read_evaluation(run)
-    assert record is not None
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        "env": about.settings.name,
-        "algo": about.algo,
-        "sn_layers": about.network.spectral.layers,
-        "timesteps": about.timesteps,
-        "seed": about.seed,
-        "mean": record.mean,
-        "std": record.std,
-        "episodes": len(record.episodes),
-        "bytes": run.agent.stat().st_size,
-        "files": {
-            path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in files
-        },
-    }

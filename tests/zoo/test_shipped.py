@@ -9,14 +9,9 @@ import pytest
 from sndqn.evaluation import EvaluationRecord, Trace, replay_trace
 from sndqn.runs.folder import RunFolder
 from sndqn.zoo import Agent, load_agent, read_evaluation
+from sndqn.zoo.adding import MAX_AGENT_BYTES, index_of
 from sndqn.zoo.evaluations import read_traces
-from sndqn.zoo.shipped import (
-    MAX_AGENT_BYTES,
-    agents_dir,
-    index_of,
-    shipped_agent,
-    shipped_agents,
-)
+from sndqn.zoo.shipped import agents_dir, shipped_agent, shipped_agents
 
 
 def evaluation_of(name: str) -> tuple[Agent, EvaluationRecord, list[Trace]]:
