@@ -1,7 +1,9 @@
 """Where a configuration comes from.
 
 Values come, later ones winning, from the defaults of `TrainConfig`, the shipped YAML of the
-environment's suite (`configs/`), a file given by `--config`, and the flags.
+environment's suite (`configs/`), a file given by `--config`, and the flags. A shipped one that is
+named after a paper is that paper's agent, with SN only if the paper has it; a suite's own `dqn` has
+it on -2, as the defaults have.
 """
 
 from collections import Counter

@@ -1,9 +1,31 @@
-"""The table of a network's layers, for people."""
+"""What a network's layers are, for people: a sentence and a table."""
 
 from rich import box
 from rich.table import Table
+from torch import nn
 
 from sndqn.diagnostics import LayerNorm, lipschitz_bound
+from sndqn.networks import SpectralSettings
+from sndqn.spectral import SpectralLayer, weight_layers
+
+
+def spectral_sentence(network: nn.Module, settings: SpectralSettings) -> str:
+    """Says which layers of a network are normalised, and to what."""
+    chosen = [
+        f"{entry.index} ({entry.name})"
+        for entry in weight_layers(network)
+        if isinstance(entry.layer, SpectralLayer)
+    ]
+    if not chosen:
+        return "No layer is normalised (--sn-layers none)"
+    bound = "the σ it starts with" if settings.bound == "initial" else f"{settings.bound:g}"
+    held = {
+        "normalize": f"σ is held at {bound}",
+        "shrink": f"σ is held at or below {bound}",
+        "track": "σ is followed, and nothing normalised",
+    }[settings.mode]
+    steered = "" if settings.scheduler == "none" else f", and steers {settings.scheduler}"
+    return f"SN on layer{'s' if len(chosen) > 1 else ''} {', '.join(chosen)}: {held}{steered}"
 
 
 def layer_table(rows: list[LayerNorm], title: str | None = None) -> Table:

@@ -13,7 +13,7 @@ from sndqn.config import TrainConfig
 from sndqn.diagnostics import layer_norms
 from sndqn.envs import make_vec_env
 from sndqn.envs.journal import JournalVecEnv
-from sndqn.report import layer_table
+from sndqn.report import layer_table, spectral_sentence
 from sndqn.runs.folder import RunFolder, provenance, write_bytes, write_json
 from sndqn.runs.metrics import MetricsPaths, make_logger, rebuild_tensorboard, truncate
 from sndqn.terminal import say
@@ -56,6 +56,7 @@ class Session:
             head_kwargs=self.model.head_kwargs(),
             net_arch=tuple(policy.net_arch),
         )
+        self.say(spectral_sentence(self.model.q_net, network.spectral))
         if config.init_from is not None and fresh:
             new = start_from(policy, load_agent(find_agent(config.init_from).file))
             self.say(f"Starts from {config.init_from}; new layers: {', '.join(new) or 'none'}")

@@ -44,6 +44,27 @@ def test_a_run_leaves_all_its_files(run: RunFolder) -> None:
     assert json.loads(run.provenance.read_text())["versions"]["torch"]
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "SN on layer -2 (q_net.2): σ is held at 1"),
+        (["--sn-layers", "-2,-3"], "SN on layers -3 (q_net.0), -2 (q_net.2): σ is held at 1"),
+        (["--config", "c51"], "No layer is normalised"),
+        (["--algo", "c51", "--sn-layers", "-2", "--sn-mode", "shrink"], "σ is held at or below 1"),
+        (["--sn-bound", "initial"], "σ is held at the σ it starts with"),
+        (["--sn-mode", "track", "--sn-scheduler", "mul_eps"], "σ is followed, and nothing normal"),
+    ],
+)
+def test_the_first_lines_say_what_is_normalised(
+    options: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = ["--total-timesteps", "20", "--learning-starts", "10", "--eval-episodes", "1"]
+    tiny += ["--eval-every-timesteps", "0", "--no-keep-best", "--no-tensorboard"]
+    command = ["train", "--env", "CartPole", "--runs-dir", str(tmp_path), *tiny, *options]
+    assert cli.main(command) == 0
+    assert words in "".join(capsys.readouterr().out.splitlines(keepends=True)[:2])
+
+
 def test_metrics_are_lines_of_json_with_sigma_of_the_normalised_layer(run: RunFolder) -> None:
     records = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     assert records[-1]["timesteps"] >= 600

@@ -65,6 +65,23 @@ def test_each_preset_makes_updates_at_the_ratio_it_states(name: str) -> None:
     assert updates / (vector_steps * config.n_envs) == config.gradient_steps / config.train_freq
 
 
+@pytest.mark.parametrize("name", shipped_configs())
+def test_a_configuration_named_after_a_paper_has_sn_only_where_the_paper_has(name: str) -> None:
+    layers = make_config({**read_config(name), "env": "x"}).sn_layers
+    title = name.partition("/")[2].removesuffix("-cartpole")
+    if title in ("dqn-nature", "dqn-adam", "c51", "qr-dqn", "iqn", "m-iqn", "rainbow"):
+        assert read_config(name)["sn_layers"] == layers == "none"
+    else:
+        assert layers == ("residual" if title == "btr" else "-2")
+
+
+def test_a_flag_puts_sn_on_a_papers_agent() -> None:
+    plain = layered_config("atari", "breakout", "c51", {"env": "Breakout"})
+    held = layered_config("atari", "breakout", "c51", {"env": "Breakout", "sn_layers": "-2"})
+    assert (plain.sn_layers, held.sn_layers) == ("none", "-2")
+    assert held == plain.model_copy(update={"sn_layers": "-2"})
+
+
 def test_a_shipped_name_is_found_for_its_suite_and_environment() -> None:
     found = layered_config("control", "cartpole", "rainbow", {"env": "CartPole"})
     assert (found.algo, found.noisy, found.v_max) == ("c51", True, 100.0)
