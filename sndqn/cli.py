@@ -102,10 +102,13 @@ def train(argv: Sequence[str]) -> None:
         metavar="RUN",
         help="folder of an interrupted run, to go on with; takes no other option",
     )
+    _add_code(parser)
     group: Any = parser
     for name, field in TrainConfig.model_fields.items():
         if name in SECTIONS:
             group = parser.add_argument_group(SECTIONS[name])
+        if name in ("imports", "wrappers"):
+            continue  # --import and --wrapper, as everywhere
         text = (field.description or "").replace("%", "%%")
         option = "--" + name.replace("_", "-")
         if field.annotation in (bool, bool | None):
@@ -117,6 +120,7 @@ def train(argv: Sequence[str]) -> None:
     flags = {
         name: None if value == "none" and name in _NONES else value for name, value in flags.items()
     }
+    _use_code(flags.get("imports", ()), flags.get("wrappers", ()))
     run = flags.pop("resume", None)
     if run is not None:
         _resume(run, flags)
@@ -125,6 +129,7 @@ def train(argv: Sequence[str]) -> None:
 
 
 def _resume(run: str, others: dict[str, Any]) -> None:
+    others = {name: value for name, value in others.items() if name not in ("imports", "wrappers")}
     if others:
         option = "--" + next(iter(others)).replace("_", "-")
         fail(f"--resume: goes on with the run's own settings: leave out {option}")
@@ -170,7 +175,7 @@ def _join_values(argv: Sequence[str], parser: argparse.ArgumentParser) -> list[s
 def _train(config: str | None, flags: dict[str, Any]) -> None:
     from sndqn.config import AlgorithmName, make_config
     from sndqn.config_files import layered_config, shipped_configs
-    from sndqn.envs import resolve_env
+    from sndqn.envs import find_env
 
     if "env" not in flags:
         make_config(flags)  # says that --env is missing, or what else is wrong
@@ -180,11 +185,11 @@ def _train(config: str | None, flags: dict[str, Any]) -> None:
         fail(f"algo: {flags['algo']} is a configuration. Type --config {flags['algo']}")
     if "algo" in flags:
         make_config({"env": flags["env"], "algo": flags["algo"]})
-    names = str(flags["env"]).split(",")
-    settings = resolve_env(names[0].strip())
-    short_name = settings.name.rsplit("/", 1)[-1].rsplit("-v", 1)[0].lower()
+    names = _without_modules(flags["env"])
+    suite, full_name = find_env(names[0])
+    short_name = full_name.rsplit("/", 1)[-1].rsplit("-v", 1)[0].lower()
     own_name = short_name if len(names) == 1 else ""
-    resolved = layered_config(settings.suite, own_name, config, flags)
+    resolved = layered_config(suite, own_name, config, flags)
 
     from sndqn.training import train as train_agent
 
@@ -207,7 +212,7 @@ def evaluate(argv: Sequence[str]) -> None:
         "--output", metavar="FOLDER", help="for scores and traces (the run's folder, or beside)"
     )
     _add_pin(parser)
-    arguments = parser.parse_args(argv)
+    arguments = _parsed(parser, argv)
 
     from sndqn.commands import evaluate as command
 
@@ -220,6 +225,54 @@ def evaluate(argv: Sequence[str]) -> None:
 
 
 _AGENT = "folder of a run, agent file, or name of a shipped agent, such as CartPole/sn"
+
+
+def _add_code(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that name code; nobody's code runs unless its name is typed here."""
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=argparse.SUPPRESS,
+        metavar="MODULE",
+        help="import a module first, such as one that registers environments (repeatable)",
+    )
+    parser.add_argument(
+        "--wrapper",
+        dest="wrappers",
+        action="append",
+        default=argparse.SUPPRESS,
+        metavar="MODULE:CLASS",
+        help="a gymnasium.Wrapper around every environment, the first innermost (repeatable)",
+    )
+
+
+def _use_code(imports: Sequence[str], wrappers: Sequence[str]) -> None:
+    if imports or wrappers:
+        from sndqn.envs import import_typed, use_wrapper
+
+        for module in imports:
+            import_typed(module)
+        for wrapper in wrappers:
+            use_wrapper(wrapper)
+
+
+def _without_modules(env: str) -> list[str]:
+    """Gives the names of the environments in --env, once the modules before them are imported."""
+    from sndqn.envs import import_typed, split_module
+
+    split = [split_module(name.strip()) for name in env.split(",")]
+    for module in dict.fromkeys(module for module, _ in split if module is not None):
+        import_typed(module, "--env")
+    return [name for _, name in split]
+
+
+def _parsed(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """Reads the command line of a command that runs an agent's environment."""
+    _add_code(parser)
+    arguments = parser.parse_args(argv)
+    _use_code(getattr(arguments, "imports", ()), getattr(arguments, "wrappers", ()))
+    return arguments
 
 
 def _add_pin(parser: argparse.ArgumentParser) -> None:
@@ -240,7 +293,7 @@ def replay(argv: Sequence[str]) -> None:
     parser.add_argument("--values", action="store_true", help="show Q-values beside the picture")
     parser.add_argument("--window", action="store_true", help="play in a window instead")
     _add_pin(parser)
-    arguments = parser.parse_args(argv)
+    arguments = _parsed(parser, argv)
     if arguments.sha256 is not None and not arguments.values:
         parser.error("--sha256: the agent is read for --values alone. Type --values too")
 
@@ -266,7 +319,7 @@ def inspect(argv: Sequence[str]) -> None:
     )
     parser.add_argument("agent", help=_AGENT)
     _add_pin(parser)
-    arguments = parser.parse_args(argv)
+    arguments = _parsed(parser, argv)
 
     from sndqn.commands import inspect as command
 
@@ -303,7 +356,7 @@ def _add_agent(argv: Sequence[str]) -> None:
     )
     parser.add_argument("run", help="folder of a run")
     parser.add_argument("--name", required=True, help="its name within its environment")
-    arguments = parser.parse_args(argv)
+    arguments = _parsed(parser, argv)
 
     from sndqn.commands import agents as command
 
@@ -326,7 +379,7 @@ def export(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--output", metavar="FILE", help="a new file (the agent's name, here)")
     _add_pin(parser)
-    arguments = parser.parse_args(argv)
+    arguments = _parsed(parser, argv)
 
     from sndqn.commands import convert
 
@@ -348,19 +401,25 @@ def import_sb3(argv: Sequence[str]) -> None:
     parser.add_argument("--output", metavar="FILE", required=True, help="a new agent file")
     parser.add_argument("--protocol", metavar="NAME", help="Atari's conventions it learnt under")
     parser.add_argument(
+        "--env-kwargs", metavar="MAPPING", help="keywords of the environment: '{gravity: -5.0}'"
+    )
+    parser.add_argument(
         "--activation",
         choices=("relu", "tanh", "elu", "gelu", "silu"),
         default="relu",
         help="of its hidden layers, which the weights do not tell (relu)",
     )
-    arguments = parser.parse_args(argv)
+    arguments = _parsed(parser, argv)
+
+    _without_modules(arguments.env)
+    names = ("env", "protocol", "env_kwargs", "imports", "wrappers")
+    given = {name: getattr(arguments, name, None) for name in names}
 
     from sndqn.commands import convert
 
     convert.import_agent(
         arguments.zip,
-        arguments.env,
-        arguments.protocol,
+        {name: value for name, value in given.items() if value is not None},
         arguments.activation,
         arguments.output,
         _console(),

@@ -20,6 +20,7 @@ from sndqn.optimizers import Adam, RMSprop
 from sndqn.policies import SNDQNPolicy, policy_arguments
 from sndqn.signals import StopSignals
 from sndqn.zoo import q_function
+from sndqn.zoo.description import HEAD_KWARGS
 
 _ALGORITHMS: dict[str, type[ValueBasedAlgorithm]] = {
     "dqn": DQN,
@@ -69,10 +70,25 @@ _ENV_SETTINGS = (
 )
 
 
+_TORSO_SIZES: dict[str, tuple[str, ...]] = {
+    "mlp": ("features_dim",),
+    "nature_cnn": ("features_dim",),
+    "minatar_cnn": ("features_dim", "channels"),
+    "impala_cnn": ("features_dim", "width", "pool"),
+    "combined": (),
+}
+
+
 def env_settings(config: TrainConfig, **changes: Any) -> EnvSettings:
     """Resolves the environment and its settings, some of them changed; touches nothing."""
     given = {name: getattr(config, name) for name in _ENV_SETTINGS}
-    return resolve_env(config.env, config.protocol, **{**given, **changes})
+    return resolve_env(
+        config.env,
+        config.protocol,
+        modules=config.imports,
+        wrappers=config.wrappers,
+        **{**given, **changes},
+    )
 
 
 def env_phases(config: TrainConfig) -> dict[int, EnvSettings]:
@@ -142,16 +158,26 @@ def network_spec(config: TrainConfig, observation_space: Any) -> NetworkSpec:
     torso_kwargs: dict[str, Any] = {}
     for name in ("features_dim", "width", "pool", "channels"):
         value = getattr(config, name)
+        if value is not None and name not in _TORSO_SIZES[torso]:
+            sizes = " and ".join(_TORSO_SIZES[torso]) or "no sizes"
+            raise ConfigError(f"{name}: torso {torso} takes {sizes}. Leave it out")
         if value is not None:
             torso_kwargs[name] = list(value) if name == "channels" else value
+    net_arch = config.net_arch
+    if config.algo == "iqn" and torso == "mlp":
+        # The embedding of fractions meets the first of two hidden layers.
+        torso_kwargs.setdefault("features_dim", 64)
+        net_arch = (64,) if net_arch is None else net_arch
     algorithm = _ALGORITHMS[config.algo]
+    head_kwargs = {name: getattr(config, name, None) for name in HEAD_KWARGS[algorithm.head]}
     return NetworkSpec(
         torso=torso,
         torso_kwargs=torso_kwargs,
         head=algorithm.head,
+        head_kwargs={name: value for name, value in head_kwargs.items() if value is not None},
         dueling=config.dueling,
         noisy=config.noisy,
-        net_arch=config.net_arch,
+        net_arch=net_arch,
         activation=config.activation,
         initializer=config.initializer,
         spectral=SpectralSettings(
@@ -168,8 +194,40 @@ def network_spec(config: TrainConfig, observation_space: Any) -> NetworkSpec:
     )
 
 
+def check_device(device: str) -> None:
+    """Refuses a device that this machine does not have.
+
+    Raises:
+        ConfigError: It has none.
+    """
+    kind, _, number = device.partition(":")
+    if kind == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count <= int(number or 0):
+            found = f"GPUs up to cuda:{count - 1}" if count else "no GPU that this torch can use"
+            raise ConfigError(f"--device {device}: found {found}. Type --device cpu, or auto")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("--device mps: found no Apple GPU. Type --device cpu, or auto")
+
+
 def make_model(config: TrainConfig, env: Any, network: NetworkSpec) -> ValueBasedAlgorithm:
-    """Makes the algorithm with its networks, optimiser and replay."""
+    """Makes the algorithm with its networks, optimiser and replay.
+
+    Raises:
+        ConfigError: Settings that cannot go together, or for which memory does not suffice.
+    """
+    try:
+        return _make_model(config, env, network)
+    except (MemoryError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        if not isinstance(error, MemoryError) and "memory" not in reason:
+            raise
+        raise ConfigError(
+            f"not enough memory for these settings: {reason}. Type a smaller --buffer-size"
+        ) from None
+
+
+def _make_model(config: TrainConfig, env: Any, network: NetworkSpec) -> ValueBasedAlgorithm:
     train_freq, gradient_steps = update_rhythm(config)
     own = {name: getattr(config, name) for name in OWN_SETTINGS}
     compiles: dict[str, Any] = {"auto": "auto", "always": True, "never": False}

@@ -28,6 +28,11 @@ def _numbers(value: object) -> object:
     return [part for part in value.split(",") if part] if isinstance(value, str) else value
 
 
+def _words(value: object) -> object:
+    """Reads a word as a list of it."""
+    return [value] if isinstance(value, str) else value
+
+
 def _selection(value: object) -> object:
     """Reads -2 and [-2, -3], as YAML gives them, as "-2" and "-2,-3"."""
     if isinstance(value, list):
@@ -48,7 +53,11 @@ def _mapping(value: object) -> object:
 Int = Annotated[int, BeforeValidator(_whole_number)]
 AlgorithmName = Literal["dqn", "c51", "qr-dqn", "iqn"]
 InitializerName = Literal["torch", "xavier_uniform", "variance_scaling", "orthogonal"]
-Ints = Annotated[tuple[Int, ...], BeforeValidator(_numbers)]
+# Upper ends far beyond use, which readers of agent files hold to as well.
+MAX_SIZE, MAX_LAYERS = 2**20, 32
+Size = Annotated[Int, Field(gt=0, le=MAX_SIZE)]
+Sizes = Annotated[tuple[Size, ...], BeforeValidator(_numbers), Field(max_length=MAX_LAYERS)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 # The first field of each section, for the help text.
 SECTIONS = {
     "env": "run",
@@ -83,9 +92,13 @@ class TrainConfig(BaseModel):
     env: str
     """What to learn: Breakout, MinAtar/Breakout, CartPole, any discrete Gymnasium id; or several of
     one suite, with a shared torso and a head each: MinAtar/Breakout,MinAtar/Asterix."""
+    imports: Words = ()
+    """Modules that register the environment, imported only where their names are typed."""
+    wrappers: Words = ()
+    """Wrappers around each environment, module:Class, used only where their names are typed."""
     algo: AlgorithmName = "dqn"
     """The algorithm; rainbow, m-iqn and btr are configurations: --config rainbow."""
-    total_timesteps: Int = Field(1_000_000, gt=0)
+    total_timesteps: Int = Field(1_000_000, gt=0, le=10**15)
     """Steps to train for, over all environments; an Atari step is 4 frames."""
     seed: Int = Field(0, ge=0, lt=2**31)
     """Seed of weights, environments, exploration and replay sampling."""
@@ -95,7 +108,7 @@ class TrainConfig(BaseModel):
     """Folder under which the run's own folder is made."""
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
     """auto, cpu, cuda, cuda:0, mps."""
-    threads: Int = Field(0, ge=0)
+    threads: Int = Field(0, ge=0, le=1024)
     """Threads of one tensor operation; 0 leaves it to torch."""
     compile: Literal["auto", "always", "never"] = "auto"
     """Whether the update is compiled; auto: on a CPU with g++ or clang++, from 25000 updates on.
@@ -144,16 +157,16 @@ class TrainConfig(BaseModel):
 
     torso: Literal["auto", "mlp", "nature_cnn", "minatar_cnn", "impala_cnn"] = "auto"
     """Network before the head; auto takes what fits the observations."""
-    features_dim: Int | None = Field(None, ge=0)
+    features_dim: Int | None = Field(None, ge=0, le=MAX_SIZE)
     """Units of the torso's last layer: 512 (nature_cnn), 256 (impala_cnn), 128 (minatar_cnn), 0
     (mlp); 0 leaves it out."""
-    width: Int | None = Field(None, gt=0)
+    width: Int | None = Field(None, gt=0, le=1024)
     """Factor on the channels of impala_cnn: 1."""
-    pool: Int | None = Field(None, gt=0)
+    pool: Int | None = Field(None, gt=0, le=1024)
     """Side of impala_cnn's final max-pool, such as 6; none leaves it out."""
-    channels: Ints | None = None
+    channels: Sizes | None = Field(None, min_length=1)
     """Convolution channels of minatar_cnn, such as 16 or 24,24."""
-    net_arch: Ints | None = None
+    net_arch: Sizes | None = None
     """Hidden layers before the output: 64,64, or none after a CNN."""
     activation: Literal["relu", "tanh", "elu", "gelu", "silu"] = Field("relu")
     """Activation of those hidden layers."""
@@ -172,7 +185,7 @@ class TrainConfig(BaseModel):
     """normalize scales to the bound, shrink only down to it, track follows σ alone."""
     sn_conv_norm: Literal["operator", "kernel"] = Field("operator")
     """Norm of a convolution: of its operator (true), or of its flattened kernel (torch's)."""
-    sn_power_iterations: Int = Field(1, gt=0)
+    sn_power_iterations: Size = 1
     """Power iterations per update."""
     sn_grad_through_norm: bool = True
     """Whether the gradient flows through σ."""
@@ -194,7 +207,7 @@ class TrainConfig(BaseModel):
     """Temperature of the policy."""
     munchausen_clip: float = Field(-1.0, le=0)
     """Lowest value of that reward, before the factor."""
-    n_steps: Int = Field(1, gt=0)
+    n_steps: Int = Field(1, gt=0, le=MAX_SIZE)
     """Rewards summed before the next value."""
     prioritized: bool = False
     """Prioritised replay."""
@@ -202,17 +215,17 @@ class TrainConfig(BaseModel):
     """How much priorities count; 0 is uniform."""
     importance_exponent: float = Field(0.4, ge=0, le=1)
     """How much the weights correct for it at first; rises to 1."""
-    n_atoms: Int | None = Field(None, gt=1)
+    n_atoms: Int | None = Field(None, gt=1, le=MAX_SIZE)
     """Atoms of c51: 51."""
-    v_min: float | None = None
+    v_min: float | None = Field(None, ge=-1e30, le=1e30)
     """Lowest atom of c51: -10."""
-    v_max: float | None = None
+    v_max: float | None = Field(None, ge=-1e30, le=1e30)
     """Highest atom of c51: 10."""
-    n_quantiles: Int | None = Field(None, gt=0)
+    n_quantiles: Size | None = None
     """Quantiles: 200 (qr-dqn), 64 random ones (iqn)."""
-    n_target_quantiles: Int | None = Field(None, gt=0)
+    n_target_quantiles: Size | None = None
     """Random quantiles of iqn's target: 64."""
-    n_acting_quantiles: Int | None = Field(None, gt=0)
+    n_acting_quantiles: Size | None = None
     """Even quantiles of iqn's Q-values: 32."""
     huber_threshold: float | None = Field(None, gt=0)
     """Threshold of the quantile Huber loss: 1."""
@@ -224,15 +237,15 @@ class TrainConfig(BaseModel):
     """Discount per step."""
     loss: Literal["huber", "mse"] | None = None
     """Loss of dqn's TD error: huber."""
-    batch_size: Int = Field(32, gt=0)
+    batch_size: Size = 32
     """Transitions per update."""
-    buffer_size: Int = Field(1_000_000, gt=0)
+    buffer_size: Int = Field(1_000_000, gt=0, le=10**15)
     """Transitions the replay holds."""
     learning_starts: Int = Field(50_000, ge=0)
     """Steps of random play before the first update."""
-    train_freq: Int = Field(4, gt=0)
+    train_freq: Int = Field(4, gt=0, le=MAX_SIZE)
     """Steps between updates."""
-    gradient_steps: Int = Field(1, gt=0)
+    gradient_steps: Int = Field(1, gt=0, le=MAX_SIZE)
     """Updates each time."""
     target_update_interval: Int = Field(10_000, gt=0)
     """Steps between updates of the target network."""
@@ -276,6 +289,21 @@ class TrainConfig(BaseModel):
     """Steps after which an evaluation episode is cut; none leaves it to the environment."""
     eval_seed: Int = Field(1_000, ge=0)
     """Seed of evaluation episodes; equal for all runs, so that agents meet the same games."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_modules(cls, values: Any) -> Any:
+        """Reads env "module:Id-v0" as the id, and the module as one to import."""
+        if not (isinstance(values, dict) and isinstance(values.get("env"), str)):
+            return values
+        split = [name.strip().rpartition(":") for name in values["env"].split(",")]
+        modules = list(dict.fromkeys(module for module, colon, _ in split if colon))
+        if not modules:
+            return values
+        known = _words(values.get("imports") or ())
+        rest = [module for module in modules if module not in (known or ())]  # type: ignore[operator]
+        imports = [*known, *rest]  # type: ignore[misc]
+        return {**values, "env": ",".join(name for _, _, name in split), "imports": imports}
 
     @model_validator(mode="after")
     def _agree_on_algorithm(self) -> "TrainConfig":

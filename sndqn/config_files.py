@@ -17,7 +17,7 @@ from sndqn.config import TrainConfig, check_keys, make_config
 from sndqn.errors import ConfigError
 
 MAX_CONFIG_BYTES = 64 * 1024
-MAX_DEPTH = 8
+MAX_DEPTH = 10
 
 
 def configs_dir() -> Path:

@@ -21,6 +21,14 @@ class UnsupportedSpaceError(SndqnError, ValueError):
     """An observation or action space that Q-learning or the chosen network cannot take."""
 
 
+class ObservationError(SndqnError, ValueError):
+    """An environment gave an observation that is not of its space."""
+
+
+class RenderingError(SndqnError):
+    """An environment that cannot be drawn."""
+
+
 class SelectionError(SndqnError, ValueError):
     """A layer selection that names layers the network does not have."""
 

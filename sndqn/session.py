@@ -8,17 +8,18 @@ from rich.console import Console
 from stable_baselines3.common.callbacks import BaseCallback
 
 from sndqn.callbacks import ProgressCallback
-from sndqn.components import env_phases, make_model, network_spec
+from sndqn.components import check_device, env_phases, make_model, network_spec
 from sndqn.config import TrainConfig
 from sndqn.diagnostics import layer_norms
-from sndqn.envs import make_vec_env
+from sndqn.envs import describe, make_vec_env, try_out
 from sndqn.envs.journal import JournalVecEnv
+from sndqn.evaluation.protocol import STEPS_WITHOUT_LIMIT
 from sndqn.report import layer_table, spectral_sentence
 from sndqn.runs.folder import RunFolder, provenance, write_bytes, write_json
 from sndqn.runs.metrics import MetricsPaths, make_logger, rebuild_tensorboard, truncate
 from sndqn.terminal import say
 from sndqn.transfer import start_from
-from sndqn.zoo import AgentDescription, load_agent, save_agent
+from sndqn.zoo import AgentDescription, check_description, load_agent, save_agent
 from sndqn.zoo.find import find_agent
 
 
@@ -44,10 +45,14 @@ class Session:
     def __init__(self, config: TrainConfig, console: Console, fresh: bool = True) -> None:
         self.config, self.console = config, console
         self.callbacks: list[BaseCallback] = []
+        check_device(config.device)
         self.phases = env_phases(config)
-        self.say(self.phases[0].describe())
+        self.say(describe(self.phases[0], config.eval_max_steps or STEPS_WITHOUT_LIMIT))
+        if fresh:
+            try_out(self.phases[0])
         env = JournalVecEnv(make_vec_env(self.phases[0], config.n_envs), config.seed)
-        network = network_spec(config, env.observation_space)
+        network = self.network = network_spec(config, env.observation_space)
+        check_description(self._description(0), env.observation_space, env.action_space)
         self.model = make_model(config, env, network)
         policy: Any = self.model.policy
         self.network = replace(
@@ -107,16 +112,19 @@ class Session:
 
     def save(self) -> str:
         """Writes the agent as it is."""
-        config, model = self.config, self.model
-        description = AgentDescription(
+        description = self._description(self.model.num_timesteps)
+        return save_agent(self.run.agent, self.model.q_net.state_dict(), description)
+
+    def _description(self, timesteps: int) -> AgentDescription:
+        config = self.config
+        return AgentDescription(
             list(self.phases.values())[-1],
             self.network,
             config.algo,
-            model.num_timesteps,
+            timesteps,
             config.seed,
             config.eval_epsilon,
         )
-        return save_agent(self.run.agent, model.q_net.state_dict(), description)
 
     def close(self) -> None:
         """Closes the metrics, the progress bar and the environments."""

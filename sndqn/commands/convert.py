@@ -1,11 +1,13 @@
 """`sndqn export` and `sndqn import-sb3`: agents for other tools, and from Stable-Baselines3."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from sndqn.envs import resolve_env
+from sndqn.components import env_settings
+from sndqn.config import make_config
 from sndqn.errors import AgentFileError
 from sndqn.runs.folder import write_bytes
 from sndqn.terminal import say
@@ -41,8 +43,7 @@ def export(given: str, form: str, output: str | None, sha256: str | None, consol
 
 def import_agent(
     zip_file: str,
-    env: str,
-    protocol: str | None,
+    env: Mapping[str, Any],
     activation: str,
     output: str,
     console: Console,
@@ -51,14 +52,13 @@ def import_agent(
 
     Args:
         zip_file: The zip.
-        env: Name of the environment it learnt.
-        protocol: Of an Atari game; None for the default.
+        env: What says which environment it learnt: settings of a training, `env` among them.
         activation: Of its hidden layers.
         output: The file to write.
         console: Where to say what was written.
     """
     path = _new_file(output)
-    settings = resolve_env(env, protocol)
+    settings = env_settings(make_config(env))
     content = import_sb3(Path(zip_file), settings, activation)
     agent = agent_from_bytes(content, zip_file)
     write_bytes(path, content)

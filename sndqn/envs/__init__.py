@@ -5,7 +5,7 @@ Importing this module imports neither torch nor an emulator; making an environme
 
 from typing import TYPE_CHECKING, Any
 
-from sndqn.envs.names import resolve_env
+from sndqn.envs.names import find_env, resolve_env
 from sndqn.envs.settings import (
     AtariSettings,
     ControlSettings,
@@ -13,6 +13,7 @@ from sndqn.envs.settings import (
     MinAtarSettings,
     settings_from_dict,
 )
+from sndqn.envs.typed import import_typed, split_module, use_wrapper, wrapped
 from sndqn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,10 +26,17 @@ __all__ = [
     "ControlSettings",
     "EnvSettings",
     "MinAtarSettings",
+    "describe",
+    "find_env",
+    "has_time_limit",
+    "import_typed",
     "make_env",
     "make_vec_env",
     "resolve_env",
     "settings_from_dict",
+    "split_module",
+    "try_out",
+    "use_wrapper",
 ]
 
 
@@ -40,6 +48,9 @@ def make_env(
     Args:
         settings: Settings, or a name for `resolve_env`.
         render_mode: None, or `rgb_array` to be able to render.
+
+    Raises:
+        SndqnError: It cannot be made; the message says what to type.
     """
     if isinstance(settings, str):
         settings = resolve_env(settings)
@@ -50,10 +61,61 @@ def make_env(
     if isinstance(settings, MinAtarSettings):
         from sndqn.envs.minatar import MinAtarEnv
 
-        return MinAtarEnv(settings, render_mode)
+        env = MinAtarEnv(settings, render_mode)
+        return _wrapped_game(env, settings) if settings.wrappers else env
     from sndqn.envs.control import make_control_env
 
     return make_control_env(settings, render_mode)
+
+
+def _wrapped_game(
+    game: "gymnasium.Env[Any, Any]", settings: MinAtarSettings
+) -> "gymnasium.Env[Any, Any]":
+    from sndqn.envs.control import require_actions
+    from sndqn.envs.observations import ArrangedObservations
+
+    env = wrapped(game, settings.wrappers, settings.name)
+    require_actions(settings.name, env)
+    return ArrangedObservations(env, settings.name)
+
+
+def has_time_limit(settings: EnvSettings) -> bool:
+    """Say whether every episode is cut at last; MinAtar's and Atari's games end by themselves."""
+    if not isinstance(settings, ControlSettings):
+        return True
+    from sndqn.envs.control import time_limit
+
+    env = make_env(settings)
+    try:
+        return time_limit(env) is not None
+    finally:
+        env.close()
+
+
+def describe(settings: EnvSettings, evaluation_cut: int) -> str:
+    """Return one line that says what the settings mean, time limit included.
+
+    Args:
+        settings: The environment's.
+        evaluation_cut: Steps after which an evaluation cuts an episode that has no limit.
+    """
+    if not isinstance(settings, ControlSettings) or has_time_limit(settings):
+        return settings.describe()
+    return settings.describe(
+        f"no time limit of its own; evaluation episodes are cut at {evaluation_cut} steps"
+    )
+
+
+def try_out(settings: EnvSettings) -> None:
+    """Reset an environment of Gymnasium and take a step, so that what is wrong shows at once.
+
+    Raises:
+        SndqnError: It fails, or gives observations that are not of its space.
+    """
+    if isinstance(settings, ControlSettings):
+        from sndqn.envs import control
+
+        control.try_out(settings)
 
 
 def make_vec_env(

@@ -3,7 +3,8 @@
 import difflib
 import importlib.util
 import re
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from sndqn.envs.settings import (
@@ -15,6 +16,7 @@ from sndqn.envs.settings import (
     MinAtarSettings,
     title_of,
 )
+from sndqn.envs.typed import import_typed, split_module
 from sndqn.errors import ConfigError, EnvironmentNameError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -30,22 +32,33 @@ _PROTOCOLS: dict[type[EnvSettings], dict[str, dict[str, Any]]] = {
 }
 
 #: The fields that a name decides; they are no overrides.
-_IDENTITY = ("game", "env_id", "protocol")
+_IDENTITY = ("game", "env_id", "protocol", "modules", "wrappers", "arranged")
 
 # A settings class and the fields of it that the name decides.
 _Meaning = tuple[type[EnvSettings], dict[str, Any]]
 
 
-def resolve_env(name: str, protocol: str | None = None, **overrides: object) -> EnvSettings:
+def resolve_env(
+    name: str,
+    protocol: str | None = None,
+    *,
+    modules: Sequence[str] = (),
+    wrappers: Sequence[str] = (),
+    **overrides: object,
+) -> EnvSettings:
     """Return the settings that a name stands for, under a protocol, with changes.
 
     Names are forgiving: `Breakout`, `ms_pacman`, `ALE/Breakout-v5`, `BreakoutNoFrameskip-v4`,
     `MinAtar/Breakout`, `cartpole` and every id registered with Gymnasium. An Atari id names the
-    game only; sticky actions, frame skip and the rest are the protocol's.
+    game only; sticky actions, frame skip and the rest are the protocol's. `module:Id-v0` imports
+    the module first, as `gymnasium.make` does.
 
     Args:
         name: What the user typed.
         protocol: `nature`, `machado` or `sb3` for Atari; None means the suite's default.
+        modules: The modules that register an environment of Gymnasium, for the record: none is
+            imported here.
+        wrappers: Names of wrappers, "module:Class", that `use_wrapper` was given before.
         **overrides: Fields of the suite's settings; None means the protocol's value.
 
     Raises:
@@ -54,10 +67,11 @@ def resolve_env(name: str, protocol: str | None = None, **overrides: object) -> 
         UnsupportedSpaceError: Q-learning cannot take the environment's actions or observations.
         MissingExtraError: The environment needs a package that is not installed.
     """
-    meaning = _minatar_meaning(name) or _atari_meaning(name) or _control_meaning(name)
-    if meaning is None:
-        raise EnvironmentNameError(_unknown_name(name))
-    kind, identity = meaning
+    module, name = split_module(name)
+    if module is not None:
+        import_typed(module, "env")
+        modules = [*modules, *([] if module in modules else [module])]
+    kind, identity = _meaning(name, modules)
     protocols = _PROTOCOLS[kind]
     if protocol is None:
         protocol = next(iter(protocols))
@@ -74,7 +88,41 @@ def resolve_env(name: str, protocol: str | None = None, **overrides: object) -> 
             f"{name} is of the suite {kind.suite}, which has no setting {', '.join(unknown)}; "
             f"it has {', '.join(known) or 'none'}."
         )
-    return kind(protocol=protocol, **{**identity, **protocols[protocol], **given})
+    if wrappers:
+        if kind is AtariSettings:
+            raise ConfigError(
+                f"wrappers: {name} runs in the emulator's own vector, which takes no wrapper; its "
+                "conventions are options: --frame-skip, --life-loss, ..."
+            )
+        given["wrappers"] = list(wrappers)
+    settings = kind(protocol=protocol, **{**identity, **protocols[protocol], **given})
+    if isinstance(settings, ControlSettings):
+        from sndqn.envs.control import make_control_env, registering_modules
+
+        if not modules:
+            settings = replace(settings, modules=registering_modules(settings.env_id))
+        # Only the environment itself knows its spaces.
+        make_control_env(settings).close()
+    return settings
+
+
+def find_env(name: str) -> tuple[str, str]:
+    """Return the suite and the full name of the environment that a name stands for.
+
+    Raises:
+        EnvironmentNameError: No environment has this name.
+        MissingExtraError: Its suite is not installed.
+    """
+    kind, identity = _meaning(name)
+    return kind.suite, kind(**identity).name
+
+
+def _meaning(name: str, modules: Sequence[str] = ()) -> _Meaning:
+    meaning = _minatar_meaning(name) or _atari_meaning(name) or _control_meaning(name)
+    if meaning is None:
+        raise EnvironmentNameError(_unknown_name(name))
+    kind, identity = meaning
+    return kind, {**identity, "modules": list(modules)} if kind is ControlSettings else identity
 
 
 def _key(name: str) -> str:
@@ -152,11 +200,6 @@ def _control_meaning(name: str) -> _Meaning | None:
         if not matches:
             return None
         name = max(matches, key=lambda spec: spec.version or 0).id
-    from sndqn.envs.control import make_control_env
-
-    # Only the environment itself knows its spaces; these are built in milliseconds.
-    settings = ControlSettings(env_id=name)
-    make_control_env(settings).close()
     return ControlSettings, {"env_id": name}
 
 
@@ -171,6 +214,7 @@ def _unknown_name(name: str) -> str:
     advice = (
         f"did you mean {' or '.join(near)}?"
         if near
-        else "type an Atari game (Breakout), MinAtar/Breakout or a Gymnasium id (CartPole-v1)."
+        else "type an Atari game (Breakout), MinAtar/Breakout or a Gymnasium id (CartPole-v1), and "
+        "for one of another package --import MODULE too."
     )
     return f"No environment is called {name!r}; {advice}"

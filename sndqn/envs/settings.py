@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 from sndqn.errors import ConfigError
+from sndqn.terminal import shortened
 
 #: The fields in which each Atari protocol departs from the defaults of `AtariSettings`.
 ATARI_PROTOCOLS: dict[str, dict[str, Any]] = {
@@ -22,14 +23,21 @@ ATARI_PROTOCOLS: dict[str, dict[str, Any]] = {
 #: Keywords of gymnasium.make, which are not the environment's.
 _RESERVED_KEYWORDS = (
     "id",
-    "max_episode_steps",
     "disable_env_checker",
     "render_mode",
     "apply_api_compatibility",
 )
 
+#: How much a value of `env_kwargs` may hold, so that strict readers of JSON and YAML take it back.
+_MAX_DEPTH, _MAX_VALUES = 4, 10_000
+_MODULE = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
+
 #: MinAtar's games, by the names of their modules.
 MINATAR_GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
+
+
+#: What settings are that a file does not mention, where it is not the default.
+_ABSENT: dict[str, Any] = {"arranged": False}
 
 
 def title_of(game: str) -> str:
@@ -40,7 +48,7 @@ def title_of(game: str) -> str:
 def _require(holds: bool, field: str, expected: str, value: object) -> None:
     """Raise ConfigError unless `holds`, saying what `field` takes and what it was given."""
     if not holds:
-        raise ConfigError(f"{field} must be {expected}, found {value!r}.")
+        raise ConfigError(f"{field} must be {expected}, found {shortened(value)}.")
 
 
 def _require_probability(field: str, value: float) -> None:
@@ -57,8 +65,16 @@ class _Settings:
     suite: ClassVar[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings as a JSON-able dict that `settings_from_dict` reads back."""
-        return {"suite": self.suite, **asdict(self)}  # type: ignore[call-overload]
+        """Return the settings as a JSON-able dict that `settings_from_dict` reads back.
+
+        What a file that lacks it is read as is left out: equal settings have one spelling.
+        """
+        values = asdict(self)  # type: ignore[call-overload]
+        absent = {**_ABSENT, **{name: [] for name in ("modules", "wrappers")}}
+        return {
+            "suite": self.suite,
+            **{name: value for name, value in values.items() if absent.get(name) != value},
+        }
 
     def _require_types(self) -> None:
         """Check every field against its annotation; an int where a float belongs becomes one."""
@@ -185,6 +201,7 @@ class MinAtarSettings(_Settings):
         minimal_actions: Only the actions that the game uses, instead of all six.
         n_channels: Channels of an observation, those past the game's own empty, so that games share
             a network; 0 for the game's own 4 to 10.
+        wrappers: As of `ControlSettings`.
     """
 
     suite: ClassVar[str] = "minatar"
@@ -195,6 +212,7 @@ class MinAtarSettings(_Settings):
     difficulty_ramping: bool = True
     minimal_actions: bool = False
     n_channels: int = 0
+    wrappers: list = dataclasses.field(default_factory=list)  # type: ignore[type-arg] # checked by its class
 
     def __post_init__(self) -> None:
         """Refuse games and values that MinAtar does not have."""
@@ -204,6 +222,7 @@ class MinAtarSettings(_Settings):
         _require(self.protocol == "minatar", "protocol", "'minatar'", self.protocol)
         self._require_range("n_channels", 0, 64)
         _require_probability("sticky_actions", self.sticky_actions)
+        _require_names("wrappers", self.wrappers, f"{_MODULE}:[^\\W\\d]\\w*", "module:Class")
 
     @property
     def name(self) -> str:
@@ -222,8 +241,8 @@ class MinAtarSettings(_Settings):
             f"{self.name}: MinAtar, 10x10 channels{padded} "
             f"({_sticky_words(self.sticky_actions)}, "
             f"difficulty ramping {'on' if self.difficulty_ramping else 'off'}, "
-            f"{'minimal actions' if self.minimal_actions else 'all 6 actions'}; "
-            "rewards and scores raw)"
+            f"{'minimal actions' if self.minimal_actions else 'all 6 actions'}"
+            f"{_wrapper_words(self.wrappers)}; rewards and scores raw)"
         )
 
 
@@ -234,7 +253,11 @@ class ControlSettings(_Settings):
     Attributes:
         env_id: Gymnasium's id with its version, such as `CartPole-v1`.
         protocol: `gymnasium`, the only one.
-        env_kwargs: Keywords of its constructor: numbers, words, true or false.
+        env_kwargs: Keywords of its constructor, or `max_episode_steps`: numbers, words, true or
+            false, null, and lists and mappings of these.
+        wrappers: Names of the wrappers around it, "module:Class", the innermost first.
+        modules: The modules that register it; empty for Gymnasium's own.
+        arranged: Whether its observations are arranged for networks, see `envs.observations`.
     """
 
     suite: ClassVar[str] = "control"
@@ -242,6 +265,9 @@ class ControlSettings(_Settings):
     env_id: str = "CartPole-v1"
     protocol: str = "gymnasium"
     env_kwargs: dict = dataclasses.field(default_factory=dict)  # type: ignore[type-arg] # checked by its class
+    wrappers: list = dataclasses.field(default_factory=list)  # type: ignore[type-arg]
+    modules: list = dataclasses.field(default_factory=list)  # type: ignore[type-arg]
+    arranged: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what cannot be a Gymnasium id: importing `module:id` would run any module."""
@@ -251,15 +277,20 @@ class ControlSettings(_Settings):
         is_id = is_id and not self.env_id.startswith("GymV")
         _require(is_id, "env_id", "a Gymnasium id such as 'CartPole-v1'", self.env_id)
         _require(self.protocol == "gymnasium", "protocol", "'gymnasium'", self.protocol)
-        for name, value in self.env_kwargs.items():
+        for name in self.env_kwargs:
             _require(
                 isinstance(name, str) and name.isidentifier() and name not in _RESERVED_KEYWORDS,
                 "env_kwargs",
                 "keywords of the environment itself",
                 name,
             )
-            scalar = isinstance(value, bool | int | float | str)
-            _require(scalar, f"env_kwargs {name}", "a number, a word, true or false", value)
+        given = {name: _plain(name, value, _MAX_DEPTH) for name, value in self.env_kwargs.items()}
+        _require(_count(given) <= _MAX_VALUES, "env_kwargs", "fewer values", "more than 10000")
+        limit = given.get("max_episode_steps", 1)
+        _require(type(limit) is int and limit > 0, "max_episode_steps", "a number of steps", limit)
+        object.__setattr__(self, "env_kwargs", given)
+        _require_names("wrappers", self.wrappers, f"{_MODULE}:[^\\W\\d]\\w*", "module:Class")
+        _require_names("modules", self.modules, _MODULE, "a module")
 
     @property
     def name(self) -> str:
@@ -271,11 +302,47 @@ class ControlSettings(_Settings):
         """One: Gymnasium's control tasks skip no frames."""
         return 1
 
-    def describe(self) -> str:
-        """Return one line that says what the name means under these settings."""
+    def describe(self, time_limit: str = "its own time limit") -> str:
+        """Return one line that says what the name means under these settings.
+
+        Args:
+            time_limit: What ends an episode that does not end by itself.
+        """
         given = ", ".join(f"{name}={value!r}" for name, value in self.env_kwargs.items())
-        how = f"with {given}" if given else "as registered"
-        return f"{self.name}: Gymnasium, {how} (its own time limit; rewards raw)"
+        how = f"with {given[:300]}" if given else "as registered"
+        how += _wrapper_words(self.wrappers)
+        return f"{self.name}: Gymnasium, {how} ({time_limit}; rewards raw)"
+
+
+def _wrapper_words(wrappers: list[str]) -> str:
+    return f", wrapped in {', '.join(wrappers)}" if wrappers else ""
+
+
+def _require_names(field: str, values: list[Any], pattern: str, expected: str) -> None:
+    for value in values:
+        is_name = isinstance(value, str) and re.fullmatch(pattern, value) is not None
+        _require(is_name, field, f"a list of {expected}", value)
+
+
+def _plain(name: str, value: Any, depth: int) -> Any:
+    """Return a copy of a value as JSON gives it back: a tuple is a list."""
+    if type(value) in (list, tuple) and depth:
+        return [_plain(name, part, depth - 1) for part in value]
+    if type(value) is dict and depth and all(isinstance(key, str) for key in value):
+        return {key: _plain(name, part, depth - 1) for key, part in value.items()}
+    is_plain = value is None or type(value) in (bool, int, float, str)
+    expected = "a number, a word, true, false or null, or a list or mapping of these"
+    if type(value) in (list, tuple, dict):
+        expected += f", at most {_MAX_DEPTH} in each other, whose keys are words"
+    _require(is_plain, f"env_kwargs {name}", expected, value)
+    if type(value) in (int, float):
+        _require(abs(value) < 2**63, f"env_kwargs {name}", "a finite number", value)
+    return value
+
+
+def _count(value: Any) -> int:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + sum(map(_count, parts))
 
 
 EnvSettings = AtariSettings | MinAtarSettings | ControlSettings
@@ -302,4 +369,4 @@ def settings_from_dict(data: Mapping[str, Any]) -> EnvSettings:
             f"{suite} environments have no setting {', '.join(unknown)}; "
             f"they have {', '.join(known)}."
         )
-    return kind(**values)
+    return kind(**{**{name: _ABSENT[name] for name in known if name in _ABSENT}, **values})

@@ -2,7 +2,8 @@
 
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from sndqn.envs import EnvSettings
 
 SCHEMA = "sndqn-evaluation-1"
+STEPS_WITHOUT_LIMIT = 1_000
+"""Steps after which an episode is cut where neither environment nor protocol has a limit.
+
+A greedy agent may walk against a wall for ever. Gymnasium's own limits are 100 to 1000 steps.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +32,8 @@ class EvaluationProtocol:
         episodes: Number of episodes.
         epsilon: Probability of a random action.
         seed: Every episode's seed follows from it; see `episode_seed`.
-        max_steps: Cut an episode after this many steps; None plays every episode to its own end
-            (or to `traces.MAX_STEPS`).
+        max_steps: Cut an episode after this many steps; None plays every episode to its own end,
+            or `STEPS_WITHOUT_LIMIT` where the environment is Gymnasium's and has no time limit.
 
     Raises:
         ConfigError: A number is out of range.
@@ -204,19 +210,25 @@ def evaluate(
     protocol: EvaluationProtocol,
     *,
     on_episode: Callable[[int, Trace], None] | None = None,
+    on_step: Callable[[int, int], None] | None = None,
     agent_sha256: str | None = None,
 ) -> EvaluationRecord:
     """Play the protocol's episodes one after another in a single environment.
+
+    The record's protocol says after how many steps episodes were cut, if they were.
 
     Args:
         settings: An environment's settings, of `sndqn.envs`.
         q_function: The agent; maps one observation to Q-values, shape (n_actions,).
         protocol: How many episodes, which seeds, how much randomness.
         on_episode: Called after each episode with its number, from 0, and its trace.
+        on_step: Called after each step with the episode's number and the number of its steps.
         agent_sha256: SHA-256 of the agent's file, for the record.
     """
-    from sndqn.envs import make_env
+    from sndqn.envs import has_time_limit, make_env
 
+    if protocol.max_steps is None and not has_time_limit(settings):
+        protocol = replace(protocol, max_steps=STEPS_WITHOUT_LIMIT)
     env = make_env(settings)
     traces = []
     try:
@@ -229,6 +241,7 @@ def evaluate(
                 epsilon=protocol.epsilon,
                 max_steps=protocol.max_steps,
                 agent_sha256=agent_sha256,
+                on_step=None if on_step is None else partial(on_step, number),
             )
             traces.append(trace)
             if on_episode is not None:

@@ -1,6 +1,7 @@
 """Recording an episode as a trace, and proving a trace by playing its actions again."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ import numpy as np
 from sndqn.errors import (
     ConfigError,
     EnvironmentNameError,
+    MissingExtraError,
+    RenderingError,
     TraceError,
     UnsupportedSpaceError,
 )
@@ -62,6 +65,7 @@ def record_trace(
     epsilon: float,
     max_steps: int | None = None,
     agent_sha256: str | None = None,
+    on_step: Callable[[int], None] | None = None,
 ) -> Trace:
     """Play one episode in `env` and record it.
 
@@ -73,6 +77,7 @@ def record_trace(
         epsilon: Probability of a random action.
         max_steps: Cut the episode after this many actions; None for `MAX_STEPS`.
         agent_sha256: SHA-256 of the agent's file, for the record.
+        on_step: Called after each step with the number of steps.
 
     Raises:
         TraceError: The environment gave NaN or an infinite number.
@@ -83,10 +88,15 @@ def record_trace(
     fingerprints: list[np.generic] = []
     ended_by: EndedBy = "max_steps"
     for step in play(env, q_function, seed=seed, epsilon=epsilon):
-        fingerprints.append(fingerprint(step.observation))
+        try:
+            fingerprints.append(fingerprint(step.observation))
+        except TraceError as error:
+            raise TraceError(f"{settings.name}: {error}") from None
         if step.action is not None:
             actions.append(step.action)
             rewards.append(step.reward)
+            if on_step is not None:
+                on_step(len(actions))
         ended_by = _ended_by(step)
         if len(actions) == limit:
             break
@@ -120,6 +130,7 @@ def replay_trace(trace: Trace, *, render: bool = False) -> Iterator[ReplayedStep
         TraceError: The settings cannot be made into an environment, or a step differs; the message
             names the step, what was recorded and what came.
         MissingExtraError: A package the environment needs is not installed.
+        RenderingError: It cannot be drawn.
     """
     env = _make_env(trace, render=render)
     try:
@@ -134,8 +145,7 @@ def replay_trace(trace: Trace, *, render: bool = False) -> Iterator[ReplayedStep
         steps = run_episode(env, lambda _: (next(recorded_actions), None), seed=trace.seed)
         for index, step in enumerate(steps):
             _check_step(trace, index, step)
-            # Gymnasium types a frame as anything renderable; rgb_array makes it an array.
-            frame: Any = env.render() if render else None
+            frame = _drawn(env, trace.settings) if render else None
             yield ReplayedStep(index, step, frame)
             if index == trace.length:
                 return
@@ -149,15 +159,40 @@ def rendering_of(trace: Trace) -> Rendering:
     Raises:
         TraceError: The settings cannot be made into an environment.
         MissingExtraError: A package the environment needs is not installed.
+        RenderingError: It cannot be drawn.
     """
     env = _make_env(trace, render=True)
     try:
         names = [f"action {action}" for action in range(count_actions(env))]
         if env.has_wrapper_attr("get_action_meanings"):
-            names = list(env.get_wrapper_attr("get_action_meanings")())
-        return Rendering(names, float(env.metadata["render_fps"]))
+            own = [str(name) for name in env.get_wrapper_attr("get_action_meanings")()]
+            names = own if len(own) == len(names) else names
+        return Rendering(names, _fps(env.metadata))
     finally:
         env.close()
+
+
+def _fps(metadata: Mapping[str, Any]) -> float:
+    """Give what an environment says, or what Gymnasium assumes where it says nothing of use."""
+    fps = metadata.get("render_fps")
+    is_rate = isinstance(fps, int | float | np.number) and 0 < fps < math.inf
+    return float(fps) if is_rate else 30.0  # type: ignore[arg-type]
+
+
+def _drawn(env: Env, settings: Mapping[str, Any]) -> Any:
+    """Draw an environment; Gymnasium types a frame as anything, rgb_array makes it an array."""
+    try:
+        return env.render()
+    except gym.error.DependencyNotInstalled as error:
+        name = settings.get("env_id", "The environment")
+        raise MissingExtraError(
+            f"{name} needs a package that is not installed, to be drawn: {error}"
+        ) from error
+    except Exception as error:
+        # Someone else's code: anything can come.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        name = settings.get("env_id", "The environment")
+        raise RenderingError(f"{name} cannot be drawn: {reason}") from error
 
 
 def package_versions() -> dict[str, str]:

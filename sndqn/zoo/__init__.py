@@ -1,8 +1,8 @@
 """Agents as files: weights as safetensors, and with them what they are, as checked JSON.
 
-No pickle is read or written, and nothing in a file names code: the network is rebuilt from values,
-and the tensors must be those that network has. The names load on first use: the list of the shipped
-agents, which is JSON, needs no torch.
+No pickle is read or written, and no code that a file names is run: the network is rebuilt from
+values, and the tensors must be those that network has. The names load on first use: the list of the
+shipped agents, which is JSON, needs no torch.
 """
 
 import importlib
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sndqn.zoo.agents import (
         Agent,
         agent_from_bytes,
+        check_description,
         load_agent,
         q_function,
         read_agent_bytes,
@@ -27,6 +28,7 @@ _HOMES = {
     "AgentDescription": "description",
     "AgentPlace": "find",
     "agent_from_bytes": "agents",
+    "check_description": "agents",
     "find_agent": "find",
     "load_agent": "agents",
     "q_function": "agents",
@@ -41,6 +43,7 @@ __all__ = [
     "AgentDescription",
     "AgentPlace",
     "agent_from_bytes",
+    "check_description",
     "find_agent",
     "load_agent",
     "q_function",

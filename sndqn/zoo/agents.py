@@ -6,6 +6,7 @@ only then is it built and filled. What the file says of norms is computed again.
 """
 
 import hashlib
+import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from sndqn.envs import EnvSettings, make_env
-from sndqn.errors import AgentFileError, SndqnError
+from sndqn.errors import AgentFileError, ConfigError, SndqnError
 from sndqn.networks import NetworkSpec, QNetwork, SpectralSettings
 from sndqn.networks.factory import apply_settings, zero_observation
 from sndqn.runs.folder import write_bytes
@@ -168,6 +169,27 @@ def _build(description: AgentDescription, shapes: dict[str, Shape]) -> QNetwork:
     apply_settings(network, where[0], description.network.spectral)
     _compare(_shapes_of(network), shapes)
     return network
+
+
+def check_description(
+    description: AgentDescription, observation_space: Any, action_space: Any
+) -> None:
+    """Refuses an agent that no file could hold, before it is trained.
+
+    Args:
+        description: What it is going to be.
+        observation_space: Of its environment.
+        action_space: Of its environment.
+
+    Raises:
+        ConfigError: It is too large, or not a network at all.
+    """
+    try:
+        AgentDescription.from_dict(json.loads(json.dumps(description.to_dict())))
+        where = (observation_space, action_space)
+        _check_memory(_plan(description.network, where), where)
+    except AgentFileError as error:
+        raise ConfigError(f"no agent can be made of these settings: {error}") from None
 
 
 def spaces_of(settings: EnvSettings) -> _Spaces:

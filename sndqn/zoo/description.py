@@ -74,7 +74,7 @@ _TORSO_KWARGS: dict[str, dict[str, Field]] = {
     "combined": {},
 }
 _RETURN = number(-1e30, 1e30)
-_HEAD_KWARGS: dict[str, dict[str, Field]] = {
+HEAD_KWARGS: dict[str, dict[str, Field]] = {
     "linear": {},
     "categorical": {"n_atoms": whole(2, _SIZE), "v_min": _RETURN, "v_max": _RETURN},
     "quantile": {"n_quantiles": whole(1, _SIZE)},
@@ -144,7 +144,7 @@ class AgentDescription:
 def _network(data: object) -> NetworkSpec:
     values = dict(checked("network", data, _NETWORK))
     checked("torso_kwargs", values["torso_kwargs"], _TORSO_KWARGS[values["torso"]], may_miss=True)
-    checked("head_kwargs", values["head_kwargs"], _HEAD_KWARGS[values["head"]], may_miss=True)
+    checked("head_kwargs", values["head_kwargs"], HEAD_KWARGS[values["head"]], may_miss=True)
     spectral = checked("spectral", values.pop("spectral"), _SPECTRAL)
     if values["net_arch"] is not None:
         values["net_arch"] = tuple(values["net_arch"])

@@ -73,7 +73,6 @@ def test_a_skipping_id_under_a_skipping_protocol_is_refused(name):
         ("qwertyuiop", "type an Atari game"),
         ("", "type an Atari game"),
         ("combat", "No environment"),
-        ("os:system", "No environment"),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest_ones(name, suggestion):
@@ -90,6 +89,13 @@ def test_continuous_actions_are_refused(name):
 def test_observations_that_no_network_takes_are_refused():
     with pytest.raises(UnsupportedSpaceError, match="Observations must be"):
         resolve_env("Blackjack-v1")
+
+
+def test_the_environment_is_checked_with_the_arguments_it_is_made_with():
+    settings = resolve_env("CarRacing-v3", env_kwargs={"continuous": False})
+    assert settings.env_kwargs == {"continuous": False}
+    with pytest.raises(UnsupportedSpaceError, match="DQN needs Discrete actions"):
+        resolve_env("CarRacing-v3")
 
 
 def test_protocols_set_the_fields_they_are_known_for():

@@ -30,7 +30,18 @@ def test_settings_survive_json(settings):
     assert settings_from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
 
 
-@pytest.mark.parametrize("settings", [MinAtarSettings(game="seaquest"), ControlSettings()])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        MinAtarSettings(game="seaquest"),
+        MinAtarSettings(wrappers=["package.wrappers:Flat"]),
+        ControlSettings(),
+        ControlSettings(arranged=False),
+        ControlSettings(modules=["minigrid"], wrappers=["a:B", "c.d:E"]),
+        ControlSettings(env_kwargs={"desc": ["SF", "FG"], "map_name": None, "deep": {"a": [1.5]}}),
+        ControlSettings(env_kwargs={"max_episode_steps": 50}),
+    ],
+)
 def test_settings_of_the_other_suites_survive_json(settings):
     assert settings_from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
 
@@ -57,11 +68,34 @@ def test_settings_of_the_other_suites_survive_json(settings):
         ({"suite": "control", "env_id": "GymV21Environment-v0"}, "env_id"),
         ({"suite": "atari", "sticky_actions": 10**400}, "sticky_actions must be of type float"),
         ([("suite", "atari")], "a mapping"),
+        (
+            {"suite": "control", "wrappers": ["os.system"]},
+            "wrappers must be a list of module:Class",
+        ),
+        ({"suite": "control", "wrappers": "a:B"}, "wrappers must be of type list"),
+        ({"suite": "control", "modules": ["os; x"]}, "modules must be a list of a module"),
+        ({"suite": "control", "env_kwargs": {"a": [[[[[1]]]]]}}, "at most 4 in each other"),
+        ({"suite": "control", "env_kwargs": {"a": {1: 2}}}, "whose keys are words"),
+        ({"suite": "control", "env_kwargs": {"a": float("nan")}}, "a finite number"),
+        ({"suite": "control", "env_kwargs": {"a": 10**30}}, "a finite number"),
+        ({"suite": "control", "env_kwargs": {"a": [0] * 10_001}}, "fewer values"),
+        ({"suite": "control", "env_kwargs": {"render_mode": "human"}}, "of the environment itself"),
+        ({"suite": "control", "env_kwargs": {"max_episode_steps": 0}}, "a number of steps"),
     ],
 )
 def test_damaged_settings_are_refused(data, message):
     with pytest.raises(ConfigError, match=message):
         settings_from_dict(data)
+
+
+def test_a_tuple_in_env_kwargs_is_the_list_that_a_file_gives_back():
+    given = ControlSettings(env_kwargs={"a": (1, (2, 3))})
+    assert given == ControlSettings(env_kwargs={"a": [1, [2, 3]]})
+
+
+def test_settings_of_a_file_without_arrangement_stay_as_they_were_written():
+    written = {"suite": "control", "env_id": "A-v0", "protocol": "gymnasium", "env_kwargs": {}}
+    assert settings_from_dict(written).to_dict() == written
 
 
 def test_equal_settings_have_equal_dicts_whatever_the_number_was_written_as():

@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,10 @@ def test_acting_changes_nothing() -> None:
 
 def test_a_file_of_the_first_schema_still_loads_to_what_it_was() -> None:
     agent = load_agent(GOLDEN)
+    # It says nothing of an arrangement: observations stay as the environment gives them.
+    given = replace(description().settings, arranged=False)
     assert agent.description == AgentDescription(
-        description().settings, SPEC, "dqn", timesteps=123, seed=4, eval_epsilon=0.01
+        given, SPEC, "dqn", timesteps=123, seed=4, eval_epsilon=0.01
     )
     np.testing.assert_allclose(
         agent.q_values(np.array([0.1, -0.2, 0.3, -0.4], dtype=np.float32)), GOLDEN_VALUES, rtol=1e-6
@@ -135,7 +138,7 @@ def test_a_pinned_digest_admits_that_file_alone(tmp_path: Path) -> None:
         ({"timesteps": -1}, "timesteps: expected a whole number"),
         ({"eval_epsilon": 2}, "eval_epsilon: expected a number from 0 to 1"),
         ({"settings": {"env_id": "os:system"}}, "env_id"),
-        ({"settings": {"env_id": "Nothing-v0"}}, "environment cannot be made"),
+        ({"settings": {"env_id": "Nothing-v0"}}, "Nothing-v0 is not registered"),
         ({"settings": {"env_id": "Acrobot-v1"}}, "q_net.0.weight"),
         ({"settings": {"env_kwargs": {"nonsense": 1}}}, "env_kwargs"),
         ({"settings": []}, "settings: expected"),
