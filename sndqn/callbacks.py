@@ -9,13 +9,16 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from stable_baselines3.common.callbacks import BaseCallback
-from torch import Tensor
+from torch import Tensor, nn
 
+from sndqn.diagnostics import convolved_sizes, quick_sigma
 from sndqn.envs import EnvSettings, make_vec_env
 from sndqn.envs.journal import JournalVecEnv
 from sndqn.networks.noisy import without_noise
 from sndqn.signals import TrainingStopped
 from sndqn.spectral import SpectralLayer, weight_layers
+from sndqn.spectral.layers import ConvNorm
+from sndqn.spectral.norms import Pair
 
 
 class StatefulCallback(BaseCallback):
@@ -31,22 +34,32 @@ class StatefulCallback(BaseCallback):
 
 
 class LogCallback(StatefulCallback):
-    """Writes a record of metrics every so many steps, σ of the normalised layers among them.
+    """Writes a record of metrics every so many steps, σ of every weight layer among them.
+
+    That of a normalised layer is the one training divides by; a plain layer's is estimated for the
+    record, from its weight alone.
 
     Args:
         every_timesteps: Steps between records.
+        conv_norm: Which norm of plain convolutions, "operator" or "kernel".
         log_drift: Whether |W - W_0| / |W_0| is among them for every weight layer, with W_0 the
             weight that training started from.
     """
 
-    def __init__(self, every_timesteps: int, log_drift: bool = False) -> None:
+    def __init__(
+        self, every_timesteps: int, conv_norm: ConvNorm = "operator", log_drift: bool = False
+    ) -> None:
         super().__init__()
         self.every_timesteps = every_timesteps
+        self.conv_norm = conv_norm
+        self.sizes: dict[nn.Module, Pair] = {}
         self.next_at = every_timesteps
         self.log_drift = log_drift
         self.start: dict[str, Tensor] = {}
 
     def _on_training_start(self) -> None:
+        policy: Any = self.model.policy
+        self.sizes = convolved_sizes(policy.q_net, policy.observation_space)
         if self.log_drift and not self.start:
             network: Any = self.model.policy.q_net
             layers = weight_layers(network)
@@ -71,9 +84,13 @@ class LogCallback(StatefulCallback):
 
     def _record(self) -> None:
         network: Any = self.model.policy.q_net
-        for name, layer in network.named_modules():
-            if isinstance(layer, SpectralLayer):
-                self.logger.record(f"sn/{name}/sigma", float(layer.running_sigma))
+        for entry in weight_layers(network):
+            sigma = (
+                float(entry.layer.running_sigma)
+                if isinstance(entry.layer, SpectralLayer)
+                else quick_sigma(entry.layer, self.sizes, self.conv_norm)
+            )
+            self.logger.record(f"sn/{entry.name}/sigma", sigma)
         for name, start in self.start.items():
             moved = network.get_submodule(name).weight.detach() - start
             self.logger.record(f"drift/{name}", float(moved.norm() / start.norm()))
@@ -157,7 +174,8 @@ class EvaluationCallback(StatefulCallback):
         every_timesteps: Steps between evaluations.
         evaluate: Evaluates a Q-network under settings; gives the mean return.
         phases: The environment's settings by the step from which they hold, 0 first.
-        keep_best: Whether the network ends as the best one evaluated; among equals the latest.
+        keep_best: Whether to keep the weights of the best one evaluated, among equals the latest,
+            for `restore_best`.
     """
 
     def __init__(
@@ -174,6 +192,7 @@ class EvaluationCallback(StatefulCallback):
         self.keep_best = keep_best
         self.next_at = every_timesteps
         self.best_return = -math.inf
+        self.best_step: int | None = None
         self.best_state: dict[str, Tensor] = {}
 
     def _on_step(self) -> bool:
@@ -187,9 +206,18 @@ class EvaluationCallback(StatefulCallback):
 
     def _on_training_end(self) -> None:
         self._evaluate_if_due()
-        if self.best_state:
-            network: Any = self.model.policy.q_net
-            network.load_state_dict(self.best_state)
+
+    def restore_best(self) -> tuple[int, float] | None:
+        """Gives the network the weights of the best one, after the last record of metrics.
+
+        Returns:
+            The step they are of, and their mean return; None where the network stays as it is.
+        """
+        if self.best_step is None:
+            return None
+        network: Any = self.model.policy.q_net
+        network.load_state_dict(self.best_state)
+        return self.best_step, self.best_return
 
     def _evaluate_if_due(self) -> None:
         step = self.model.num_timesteps
@@ -211,19 +239,20 @@ class EvaluationCallback(StatefulCallback):
         self.logger.record("eval/mean_return", mean_return)
         self.logger.dump(step)  # a record of its own: the next may come later
         if self.keep_best and mean_return >= self.best_return:
-            self.best_return = mean_return
+            self.best_return, self.best_step = mean_return, step
             self.best_state = {name: t.clone() for name, t in network.state_dict().items()}
 
     def get_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Gives the best network so far, its return, and when the next evaluation is due."""
         best = self.best_return if self.best_state else None
-        return self.best_state, {"next_at": self.next_at, "best_return": best}
+        data = {"next_at": self.next_at, "best_return": best, "best_step": self.best_step}
+        return self.best_state, data
 
     def set_state(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
         """Takes what `get_state` gave."""
         self.best_state, self.next_at = dict(tensors), data["next_at"]
         if data["best_return"] is not None:
-            self.best_return = data["best_return"]
+            self.best_return, self.best_step = data["best_return"], data["best_step"]
 
 
 class EnvChanges(StatefulCallback):

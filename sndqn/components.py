@@ -278,7 +278,9 @@ def make_callbacks(
 ) -> list[BaseCallback]:
     """Makes what happens every so often; the label is a task's name, where there are several."""
     result: list[BaseCallback] = [
-        LogCallback(config.log_every_timesteps, log_drift=config.init_from is not None),
+        LogCallback(
+            config.log_every_timesteps, config.sn_conv_norm, log_drift=config.init_from is not None
+        ),
         ProgressCallback(config.total_timesteps, console, label),
     ]
     if len(phases) > 1:

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from stable_baselines3.common.callbacks import BaseCallback
 
-from sndqn.callbacks import ProgressCallback
+from sndqn.callbacks import EvaluationCallback, ProgressCallback
 from sndqn.components import check_device, env_phases, make_model, network_spec
 from sndqn.config import TrainConfig
 from sndqn.diagnostics import layer_norms
@@ -110,9 +110,30 @@ class Session:
                 "(--compile never leaves it out)."
             )
 
-    def save(self) -> str:
-        """Writes the agent as it is."""
-        description = self._description(self.model.num_timesteps)
+    def finish(self) -> str:
+        """Writes the agent that training leaves: the last network, or the best on the way."""
+        kept = None
+        for callback in self.callbacks:
+            if isinstance(callback, EvaluationCallback):
+                kept = callback.restore_best()
+        if kept is None:
+            return self.save()
+        step, mean_return = kept
+        self.say(
+            f"Kept: the network of step {step:,} of {self.model.num_timesteps:,}, the best of the "
+            f"evaluations on the way (mean return {mean_return:.1f})"
+        )
+        about = {**self.run.read_provenance(), "kept": {"step": step, "mean_return": mean_return}}
+        write_json(self.run.provenance, about)
+        return self.save(step)
+
+    def save(self, step: int | None = None) -> str:
+        """Writes the agent as it is.
+
+        Args:
+            step: The one its weights are of; None for the newest.
+        """
+        description = self._description(self.model.num_timesteps if step is None else step)
         return save_agent(self.run.agent, self.model.q_net.state_dict(), description)
 
     def _description(self, timesteps: int) -> AgentDescription:

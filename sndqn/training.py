@@ -131,7 +131,7 @@ def _train(
         else:
             first.model.learn(total, first.callbacks, None)
     for session in sessions:
-        session.save()
+        session.finish()
     for session in sessions:
         if several:
             session.say(f"{session.phases[0].name}:")

@@ -1,15 +1,17 @@
 """The table of norms: true, and read without a trace."""
 
 import io
+import math
 
 import pytest
 import torch
 from gymnasium import spaces
 from rich.console import Console
 
-from sndqn.diagnostics import layer_norms, lipschitz_bound
+from sndqn.diagnostics import convolved_sizes, layer_norms, lipschitz_bound, quick_sigma
 from sndqn.networks import make_q_network
 from sndqn.report import layer_table
+from sndqn.spectral import exact_norm, weight_layers
 
 IMAGE = spaces.Box(0, 255, (4, 44, 44), "uint8")
 ACTIONS = spaces.Discrete(3)
@@ -29,6 +31,30 @@ def test_norms_are_the_exact_ones_and_reading_changes_nothing() -> None:
     assert all(torch.equal(value, before[n]) for n, value in network.state_dict().items())
     assert torch.equal(torch.get_rng_state(), state)
     assert network.training
+
+
+@pytest.mark.parametrize("conv_norm", ["operator", "kernel"])
+def test_the_quick_sigma_of_plain_layers_is_right_and_leaves_no_trace(conv_norm: str) -> None:
+    torch.manual_seed(0)
+    network = make_q_network(IMAGE, ACTIONS, sn_layers="none")
+    truth = make_q_network(IMAGE, ACTIONS, sn_layers="all", sn_conv_norm=conv_norm)
+    truth.load_state_dict(network.state_dict(), strict=False)
+    state, modes = torch.get_rng_state(), [module.training for module in network.modules()]
+    sizes = convolved_sizes(network, IMAGE)
+    for plain, held in zip(weight_layers(network), weight_layers(truth), strict=True):
+        weight = plain.layer.weight.clone()
+        exact = exact_norm(weight, **held.layer.norm_arguments())
+        sigma = quick_sigma(plain.layer, sizes, conv_norm)
+        assert exact * 0.99 < sigma < exact * 1.0001
+        assert torch.equal(plain.layer.weight, weight)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [module.training for module in network.modules()] == modes
+
+
+def test_the_quick_sigma_of_a_weight_that_is_not_finite_is_no_number() -> None:
+    layer = torch.nn.Linear(3, 2)
+    torch.nn.init.constant_(layer.weight, float("inf"))
+    assert math.isnan(quick_sigma(layer, {}, "operator"))
 
 
 def test_the_product_of_norms_counts_streams_side_by_side_once() -> None:

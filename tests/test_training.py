@@ -13,6 +13,7 @@ from sndqn.config import TrainConfig, make_config
 from sndqn.envs import make_vec_env
 from sndqn.errors import SelectionError
 from sndqn.policies import SNDQNPolicy
+from sndqn.spectral import exact_norm, weight_layers
 from sndqn.training import read_layers, train
 from sndqn.zoo import load_agent
 
@@ -116,6 +117,56 @@ def test_the_kept_agent_is_the_best_of_the_evaluations_and_not_the_last(tmp_path
     evaluated = [record for record in records if "eval/mean_return" in record]
     assert max(r["eval/mean_return"] for r in evaluated) > evaluated[-1]["eval/mean_return"]
     assert kept.agent.read_bytes() != last.agent.read_bytes()
+    highest = max(record["eval/mean_return"] for record in evaluated)
+    best = [record for record in evaluated if record["eval/mean_return"] == highest]
+    about = kept.read_provenance()["kept"]
+    assert about == {"step": best[-1]["timesteps"], "mean_return": best[-1]["eval/mean_return"]}
+    assert load_agent(kept.agent).description.timesteps == about["step"]
+    assert load_agent(last.agent).description.timesteps == 3000
+
+
+def test_keeping_the_best_leaves_the_metrics_those_of_the_training(tmp_path: Path) -> None:
+    values: dict[str, Any] = {
+        "total_timesteps": 1500,
+        "learning_starts": 200,
+        "eval_every_timesteps": 300,
+        "learning_rate": 1e-2,
+        "log_every_timesteps": 500,
+    }
+    kept = train(config(runs_dir=str(tmp_path / "kept"), keep_best=True, **values))
+    last = train(config(runs_dir=str(tmp_path / "last"), **values))
+    assert kept.agent.read_bytes() != last.agent.read_bytes()
+    assert kept.metrics.read_text() == last.metrics.read_text()
+
+
+@pytest.mark.parametrize(("env", "conv_norm"), [("CartPole", "operator"), ("Pong", "kernel")])
+def test_sigma_of_every_layer_is_logged_and_logging_changes_no_bit(
+    env: str, conv_norm: str, tmp_path: Path
+) -> None:
+    values: dict[str, Any] = {"env": env, "sn_conv_norm": conv_norm, "total_timesteps": 120}
+    if env == "Pong":
+        values |= {"net_arch": None, "features_dim": None}
+    agents = []
+    for every in (20, 1000):
+        run = train(
+            config(
+                **values,
+                learning_starts=40,
+                sn_layers="-2",
+                log_every_timesteps=every,
+                runs_dir=str(tmp_path / str(every)),
+            )
+        )
+        record = json.loads(run.metrics.read_text().splitlines()[-1])
+        agent = load_agent(run.agent)
+        logged = {name: value for name, value in record.items() if name.endswith("/sigma")}
+        layers = weight_layers(agent.network)
+        assert list(logged) == sorted(f"sn/{entry.name}/sigma" for entry in layers)
+        for entry in layers:
+            exact = exact_norm(entry.layer.weight)  # a kernel as a matrix
+            assert logged[f"sn/{entry.name}/sigma"] == pytest.approx(exact, rel=0.02)
+        agents.append(run.agent.read_bytes())
+    assert agents[0] == agents[1]
 
 
 def test_a_learning_rate_may_fall_to_zero() -> None:
