@@ -209,7 +209,10 @@ def evaluate(argv: Sequence[str]) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the episodes (the run's)")
     parser.add_argument("--max-steps", type=int, metavar="N", help="cut episodes (the run's)")
     parser.add_argument(
-        "--output", metavar="FOLDER", help="for scores and traces (the run's folder, or beside)"
+        "--name", metavar="NAME", help="of its folder in evaluations/ (what tells how it is made)"
+    )
+    parser.add_argument(
+        "--output", metavar="FOLDER", help="for evaluations (the run's folder, or beside the file)"
     )
     _add_pin(parser)
     arguments = _parsed(parser, argv)
@@ -221,7 +224,9 @@ def evaluate(argv: Sequence[str]) -> None:
         for name in ("episodes", "epsilon", "seed", "max_steps")
         if (value := getattr(arguments, name)) is not None
     }
-    command.evaluate(arguments.agent, given, arguments.output, arguments.sha256, _console())
+    command.evaluate(
+        arguments.agent, given, arguments.name, arguments.output, arguments.sha256, _console()
+    )
 
 
 _AGENT = "folder of a run, agent file, or name of a shipped agent, such as CartPole/sn"
@@ -275,6 +280,12 @@ def _parsed(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Na
     return arguments
 
 
+def _add_evaluation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--evaluation", metavar="NAME", help="a later evaluation, of evaluations/ (its own)"
+    )
+
+
 def _add_pin(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sha256", metavar="HEX", help="refuse any other agent file than this one")
 
@@ -289,6 +300,7 @@ def replay(argv: Sequence[str]) -> None:
     )
     parser.add_argument("agent", help=f"{_AGENT}; or a .trace.json file")
     parser.add_argument("--episode", metavar="N", default="best", help="0, 1, ...; best (default)")
+    _add_evaluation(parser)
     parser.add_argument("--output", metavar="FILE", help="video file (videos/ in the run's folder)")
     parser.add_argument("--values", action="store_true", help="show Q-values beside the picture")
     parser.add_argument("--window", action="store_true", help="play in a window instead")
@@ -302,6 +314,7 @@ def replay(argv: Sequence[str]) -> None:
     command.replay(
         arguments.agent,
         arguments.episode,
+        arguments.evaluation,
         arguments.output,
         arguments.values,
         arguments.window,
@@ -318,12 +331,13 @@ def inspect(argv: Sequence[str]) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("agent", help=_AGENT)
+    _add_evaluation(parser)
     _add_pin(parser)
     arguments = _parsed(parser, argv)
 
     from sndqn.commands import inspect as command
 
-    command.inspect(arguments.agent, arguments.sha256, _console())
+    command.inspect(arguments.agent, arguments.evaluation, arguments.sha256, _console())
 
 
 def agents(argv: Sequence[str]) -> None:
@@ -356,11 +370,12 @@ def _add_agent(argv: Sequence[str]) -> None:
     )
     parser.add_argument("run", help="folder of a run")
     parser.add_argument("--name", required=True, help="its name within its environment")
+    _add_evaluation(parser)
     arguments = _parsed(parser, argv)
 
     from sndqn.commands import agents as command
 
-    command.add(arguments.run, arguments.name, _console())
+    command.add(arguments.run, arguments.name, arguments.evaluation, _console())
 
 
 def export(argv: Sequence[str]) -> None:

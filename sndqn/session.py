@@ -37,7 +37,7 @@ class Session:
         network: The network's description.
         model: The algorithm.
         callbacks: What happens every so often, once training begins.
-        run: The folder, once opened.
+        run: The folder, for whoever trains to set.
     """
 
     run: RunFolder
@@ -80,16 +80,14 @@ class Session:
         """Prints a line that someone should see."""
         say(self.console, text, style="yellow")
 
-    def open_run(self, run: RunFolder, lengths: Mapping[str, int] | None) -> None:
+    def open_run(self, lengths: Mapping[str, int] | None) -> None:
         """Writes down what is known before training, or cuts the metrics to go on from.
 
         Args:
-            run: Its folder.
             lengths: Bytes of each metrics file at the checkpoint to go on from; None at the
                 beginning.
         """
-        config, model = self.config, self.model
-        self.run = run
+        config, model, run = self.config, self.model, self.run
         if lengths is None:
             before = layer_norms(model.q_net, model.observation_space)
             self.console.print(layer_table(before))

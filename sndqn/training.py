@@ -1,5 +1,6 @@
 """The composition root: everything a training run is made of, on one screen."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from sndqn.config import TrainConfig, make_config
 from sndqn.config_files import read_config
 from sndqn.diagnostics import LayerNorm, layer_norms
 from sndqn.envs import EnvSettings
-from sndqn.evaluation import EvaluationProtocol, EvaluationRecord, evaluate, write_trace
+from sndqn.evaluation import EvaluationProtocol, EvaluationRecord, evaluate
 from sndqn.resume import (
     CheckpointCallback,
     Checkpoints,
@@ -32,7 +33,8 @@ from sndqn.runs.lock import RunLock
 from sndqn.session import Session
 from sndqn.signals import StopSignals, TrainingStopped
 from sndqn.terminal import say
-from sndqn.zoo import load_agent
+from sndqn.zoo import Agent, load_agent
+from sndqn.zoo.evaluations import write_evaluation
 
 
 def train(config: TrainConfig, console: Console | None = None) -> RunFolder:
@@ -49,7 +51,7 @@ def train(config: TrainConfig, console: Console | None = None) -> RunFolder:
         if len(sessions) > 1:
             write_bytes(run.tasks, config.to_yaml().encode())
             write_json(run.provenance, provenance())
-        _train(sessions, run, CheckpointStore(run.path), None)
+        _train(sessions, run, CheckpointStore(run.path))
     return run
 
 
@@ -65,25 +67,28 @@ def resume(path: str | Path, console: Console | None = None) -> RunFolder:
     run = RunFolder.open_unfinished(path)
     with RunLock(run.path):
         run.clean()
+        before = run.read_provenance()
+        trained = _is_trained(run, before)
         store = CheckpointStore(run.path)
         store.clean()
-        checkpoint = store.load_newest()
+        checkpoint = None if trained else store.load_newest()
         if checkpoint is not None and not checkpoint.skipped:
             store.prune()  # what an interrupted save was about to remove
         several = run.tasks.is_file()
         config = make_config(read_config(str(run.tasks if several else run.config)))
-        sessions = _sessions(config, console, fresh=checkpoint is None)
+        sessions = _sessions(config, console, fresh=checkpoint is None and not trained)
         for line in [] if checkpoint is None else checkpoint.skipped:
             sessions[0].warn(f"Passed over a damaged checkpoint, {line}")
         step = 0 if checkpoint is None else checkpoint.step
-        sessions[0].say(f"Goes on from step {step:,} of {run.path}")
-        before = run.read_provenance()
+        where = "the evaluation" if trained else f"step {step:,}"
+        sessions[0].say(f"Goes on from {where} of {run.path}")
         for line in differences(before):
             sessions[0].warn(f"Not the same to the bit, perhaps: {line}")
         if before:
-            before.setdefault("resumed", []).append({"step": step, **provenance()})
+            place = {"evaluation": True} if trained else {"step": step}
+            before.setdefault("resumed", []).append({**place, **provenance()})
             write_json(run.provenance, before)
-        _train(sessions, run, store, checkpoint)
+        _train(sessions, run, store, checkpoint, trained)
     return run
 
 
@@ -96,15 +101,37 @@ def _sessions(config: TrainConfig, console: Console, fresh: bool = True) -> list
 
 
 def _train(
-    sessions: list[Session], run: RunFolder, store: CheckpointStore, checkpoint: Checkpoint | None
+    sessions: list[Session],
+    run: RunFolder,
+    store: CheckpointStore,
+    checkpoint: Checkpoint | None = None,
+    trained: bool = False,
 ) -> None:
     """Trains from the beginning or a checkpoint, evaluates, and marks the run as finished."""
+    for session in sessions:
+        session.run = run.task(session.phases[0].name) if len(sessions) > 1 else run
+    with StopSignals() as stop:
+        if not trained:
+            _learn(sessions, run, store, checkpoint, stop)
+        _evaluate(sessions, run, stop)
+    write_json(run.provenance, {**run.read_provenance(), "finished": now()})
+    if not sessions[0].config.keep_checkpoints:
+        store.remove()
+
+
+def _learn(
+    sessions: list[Session],
+    run: RunFolder,
+    store: CheckpointStore,
+    checkpoint: Checkpoint | None,
+    stop: StopSignals,
+) -> None:
+    """Trains, and notes in provenance.json which agents that left."""
     first, last = sessions[0], sessions[-1]
     total, several = first.config.total_timesteps, len(sessions) > 1
     for index, session in enumerate(sessions):
-        folder = run.task(session.phases[0].name) if several else run
-        session.open_run(folder, lengths_of(checkpoint, index) if checkpoint else None)
-    with _training(sessions, run) as stop:
+        session.open_run(lengths_of(checkpoint, index) if checkpoint else None)
+    with _training(sessions, run, stop):
         for session in sessions:
             session.callbacks = make_callbacks(
                 session.config,
@@ -130,15 +157,36 @@ def _train(
             learners.learn(total, [session.callbacks for session in sessions])
         else:
             first.model.learn(total, first.callbacks, None)
-    for session in sessions:
-        session.finish()
-    for session in sessions:
-        if several:
-            session.say(f"{session.phases[0].name}:")
-        evaluate_session(session)
-    write_json(run.provenance, {**run.read_provenance(), "finished": now()})
-    if not first.config.keep_checkpoints:
-        store.remove()
+    agents = {
+        str(session.run.agent.relative_to(run.path)): session.finish() for session in sessions
+    }
+    write_json(run.provenance, {**run.read_provenance(), "trained": agents})
+
+
+def _is_trained(run: RunFolder, about: dict[str, Any]) -> bool:
+    """Says whether a run's agents are those that its training left."""
+    agents: dict[str, str] = about.get("trained", {})
+    files = {run.path / name: digest for name, digest in agents.items()}
+    return bool(files) and all(
+        path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
+        for path, digest in files.items()
+    )
+
+
+def _evaluate(sessions: list[Session], run: RunFolder, stop: StopSignals) -> None:
+    """Evaluates the agents of a run; a signal ends that, to be made another time."""
+    try:
+        for session in sessions:
+            stop.check()
+            if len(sessions) > 1:
+                session.say(f"{session.phases[0].name}:")
+            evaluate_session(session, stop)
+    except TrainingStopped:
+        sessions[0].say(
+            "Training is finished and the agent saved; its evaluation is not. To go on with it: "
+            f"sndqn train --resume {run.path}"
+        )
+        raise
 
 
 def _save_nothing() -> None:
@@ -146,14 +194,13 @@ def _save_nothing() -> None:
 
 
 @contextmanager
-def _training(sessions: list[Session], run: RunFolder) -> Iterator[StopSignals]:
+def _training(sessions: list[Session], run: RunFolder, stop: StopSignals) -> Iterator[None]:
     """Runs the training of some sessions: what must hold during it, and how it ends."""
     # Numbers below 1e-38 are zero: moments of weights that have gone still would crawl otherwise.
     torch.set_flush_denormal(True)
     try:
-        with StopSignals() as stop:
-            yield stop
-            stop.check()
+        yield
+        stop.check()
     except TrainingStopped:
         for session in sessions:
             session.save()
@@ -165,7 +212,7 @@ def _training(sessions: list[Session], run: RunFolder) -> Iterator[StopSignals]:
             session.close()
 
 
-def evaluate_session(session: Session) -> None:
+def evaluate_session(session: Session, stop: StopSignals) -> None:
     """Evaluates a saved agent, in every phase of its environment, and measures its layers."""
     run, evaluation, console = session.run, protocol(session.config), session.console
     agent = load_agent(run.agent)
@@ -175,8 +222,8 @@ def evaluate_session(session: Session) -> None:
     *earlier, _ = session.phases.values()
     for index, settings in enumerate(earlier):
         session.say(f"Phase {index}: {settings.describe()}")
-        evaluate_run(run, evaluation, console, index, settings)
-    evaluate_run(run, evaluation, console)
+        evaluate_run(run, evaluation, console, index, settings, stop)
+    evaluate_run(run, evaluation, console, stop=stop)
 
 
 def evaluate_run(
@@ -185,8 +232,9 @@ def evaluate_run(
     console: Console | None = None,
     phase: int | None = None,
     settings: EnvSettings | None = None,
+    stop: StopSignals | None = None,
 ) -> EvaluationRecord:
-    """Evaluates the agent of a run; writes evaluation.json and a trace of every episode.
+    """Evaluates the agent of a run; writes its own evaluation, with a trace of every episode.
 
     Args:
         run: Whose.
@@ -194,25 +242,40 @@ def evaluate_run(
         console: Where to say how it goes.
         phase: Number of a phase of the environment, to write in its own folder; None for the last.
         settings: Of the environment; the agent's by default.
+        stop: Looked at before each action.
+
+    Raises:
+        TrainingStopped: Someone asked to stop; nothing is written.
     """
     console = console or Console(quiet=True)
     agent = load_agent(run.agent)
+    record = play(agent, evaluation, console, settings, stop)
+    write_evaluation(run if phase is None else run.phase(phase), record)
+    return record
+
+
+def play(
+    agent: Agent,
+    evaluation: EvaluationProtocol,
+    console: Console,
+    settings: EnvSettings | None = None,
+    stop: StopSignals | None = None,
+) -> EvaluationRecord:
+    """Plays the games of an evaluation, and says how each went; arguments as of `evaluate_run`."""
     show = episode_line(console, evaluation.episodes)
+
+    def q_values(observation: Any) -> Any:
+        if stop is not None:
+            stop.check()
+        return agent.q_values(observation)
+
     record = evaluate(
         settings or agent.description.settings,
-        agent.q_values,
+        q_values,
         evaluation,
         on_episode=show,
         agent_sha256=agent.sha256,
     )
-    if phase is not None:
-        run = run.phase(phase)
-    run.traces.mkdir(exist_ok=True)
-    for old in run.traces.glob("episode-*.trace.json"):
-        old.unlink()
-    for episode, trace in enumerate(record.traces):
-        write_trace(run.trace(episode), trace)
-    write_json(run.evaluation, record.to_dict())
     say(
         console,
         f"Mean return {record.mean:.1f} ± {record.std:.1f} over {evaluation.episodes} episodes "

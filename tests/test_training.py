@@ -1,6 +1,8 @@
 """The whole: what a configuration becomes, and that a run depends on nothing else."""
 
+import io
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,11 @@ from rich.console import Console
 from sndqn.components import env_settings, make_model, network_spec
 from sndqn.config import TrainConfig, make_config
 from sndqn.envs import make_vec_env
-from sndqn.errors import SelectionError
+from sndqn.errors import RunFolderError, SelectionError
 from sndqn.policies import SNDQNPolicy
+from sndqn.signals import TrainingStopped
 from sndqn.spectral import exact_norm, weight_layers
-from sndqn.training import read_layers, train
+from sndqn.training import read_layers, resume, train
 from sndqn.zoo import load_agent
 
 SMALL = {"total_timesteps": 400, "learning_starts": 100, "eval_episodes": 1, "eval_max_steps": 200}
@@ -167,6 +170,52 @@ def test_sigma_of_every_layer_is_logged_and_logging_changes_no_bit(
             assert logged[f"sn/{entry.name}/sigma"] == pytest.approx(exact, rel=0.02)
         agents.append(run.agent.read_bytes())
     assert agents[0] == agents[1]
+
+
+COMPARED = ("agent.safetensors", "evaluation.json", "layers.json", "metrics.jsonl")
+
+
+class StopsAt(io.StringIO):
+    """A terminal at which somebody stops the program once it shows some words."""
+
+    def __init__(self, words: str, signum: int) -> None:
+        super().__init__()
+        self.words, self.signum = words, signum
+
+    def write(self, text: str) -> int:
+        if self.words in text:
+            self.words = "\0"
+            signal.raise_signal(self.signum)
+        return super().write(text)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("tasks", ["CartPole", "MinAtar/Breakout,MinAtar/Freeway"])
+def test_an_evaluation_that_a_signal_stopped_is_made_by_resuming_as_if_nothing_had_been(
+    signum: int, tasks: str, tmp_path: Path
+) -> None:
+    values: dict[str, Any] = {"env": tasks, "eval_episodes": 3, "total_timesteps": 400}
+    whole = train(config(runs_dir=str(tmp_path / "whole"), **values))
+    console = Console(file=StopsAt("episode 2/3", signum), width=1000)
+    with pytest.raises(TrainingStopped):
+        train(config(runs_dir=str(tmp_path / "stopped"), **values), console)
+    (run,) = (tmp_path / "stopped").glob("*/*/")
+    said = console.file.getvalue()
+    assert f"sndqn train --resume {run}" in said
+    assert "its evaluation is not" in said
+    trained = {path: path.stat().st_mtime_ns for path in run.rglob("metrics.jsonl")}
+
+    again = Console(file=io.StringIO(), width=1000)
+    resume(run, again)
+    assert "Goes on from the evaluation" in again.file.getvalue()
+    assert {path: path.stat().st_mtime_ns for path in trained} == trained
+    names = [p.relative_to(whole.path) for p in whole.path.rglob("*") if p.is_file()]
+    compared = [name for name in names if name.name in COMPARED or name.parent.name == "traces"]
+    assert len(compared) >= 3 + len(COMPARED)
+    for name in compared:
+        assert (run / name).read_bytes() == (whole.path / name).read_bytes(), name
+    with pytest.raises(RunFolderError, match="is finished"):
+        resume(run)
 
 
 def test_a_learning_rate_may_fall_to_zero() -> None:

@@ -31,17 +31,26 @@ def show_agent(name: str, console: Console) -> None:
         say(console, line)
 
 
-def add(given: str, name: str, console: Console) -> None:
+def add(given: str, name: str, evaluation: str | None, console: Console) -> None:
     """Puts a finished run among the shipped agents.
 
     Args:
         given: The run's folder.
         name: What the agent is called within its environment.
+        evaluation: Name of the evaluation to ship with it; None for the run's own.
         console: Where to say what was done.
     """
-    from sndqn.zoo.adding import add_agent  # with torch, which the list does without
+    # With torch, which the list does without.
+    from sndqn.zoo.adding import add_agent
+    from sndqn.zoo.evaluations import find_evaluation
 
-    whole_name = add_agent(RunFolder.open(given), name)
+    run = RunFolder.open(given)
+    evaluated = run if evaluation is None else find_evaluation(run, evaluation)
+    whole_name = add_agent(run, name, evaluated)
+    say(
+        console,
+        f"with {'its own evaluation' if evaluation is None else f'evaluation {evaluation}'}",
+    )
     say(console, f"{agents_dir() / whole_name}: added to the index")
     say(console, f"Next: sndqn agents {whole_name}", style="bold")
 

@@ -13,19 +13,29 @@ from sndqn.errors import RunFolderError
 from sndqn.evaluation import EvaluationProtocol
 from sndqn.runs.folder import RunFolder, write_bytes
 from sndqn.terminal import say
-from sndqn.training import evaluate_run
+from sndqn.training import play
 from sndqn.zoo import Agent, agent_from_bytes, find_agent, read_agent_bytes
+from sndqn.zoo.evaluations import check_name, default_name, keep_evaluation, write_evaluation
 
 
 def evaluate(
-    given: str, changes: dict[str, Any], output: str | None, sha256: str | None, console: Console
+    given: str,
+    changes: dict[str, Any],
+    name: str | None,
+    output: str | None,
+    sha256: str | None,
+    console: Console,
 ) -> None:
-    """Evaluates an agent.
+    """Evaluates an agent, and keeps the result beside its other evaluations.
+
+    The first one of an agent file by itself is its own. Every other goes to evaluations/NAME/: what
+    a training left is never written over.
 
     Args:
         given: As for `sndqn.zoo.find_agent`.
         changes: Of the protocol: `episodes`, `epsilon`, `seed`, `max_steps`.
-        output: Folder for evaluation, traces and a copy of the agent; None for the agent's own.
+        name: What to call the evaluation; None for what tells how it is made.
+        output: Folder for evaluations and a copy of the agent; None for the agent's own.
         sha256: What the SHA-256 of the agent's file must be; None takes any.
         console: Where to say how it goes.
     """
@@ -36,10 +46,20 @@ def evaluate(
     target = place.output if output is None else RunFolder(Path(output))
     if target.agent.absolute() != place.file.absolute():
         _open_folder(target, content)
+    if name is not None:
+        check_name(target, name, how, agent.sha256)
     say(console, f"{agent.description.settings.describe()}")
     say(console, f"sha256 {agent.sha256}")
-    evaluate_run(target, how, console)
-    say(console, f"Next: sndqn replay {target.path}", style="bold")
+    record = play(agent, how, console)
+    alone = not target.config.exists() and not target.evaluation.exists()
+    if alone and name is None:
+        write_evaluation(target, record)
+        say(console, f"Next: sndqn replay {target.path}", style="bold")
+        return
+    kept, is_new = keep_evaluation(target, record, name or default_name(how))
+    where = target.evaluations / kept
+    say(console, f"Kept: {where}" if is_new else f"The same to the bit as {where}, which stays")
+    say(console, f"Next: sndqn replay {target.path} --evaluation {kept}", style="bold")
 
 
 def _protocol(folder: RunFolder, agent: Agent) -> EvaluationProtocol:

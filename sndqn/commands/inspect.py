@@ -5,14 +5,16 @@ from rich.console import Console
 from sndqn.diagnostics import layer_norms
 from sndqn.report import layer_table
 from sndqn.terminal import say
-from sndqn.zoo import find_agent, load_agent, read_evaluation
+from sndqn.zoo import find_agent, load_agent
+from sndqn.zoo.evaluations import chosen_evaluation, names_of, read_evaluation
 
 
-def inspect(given: str, sha256: str | None, console: Console) -> None:
+def inspect(given: str, evaluation: str | None, sha256: str | None, console: Console) -> None:
     """Shows an agent.
 
     Args:
         given: As for `sndqn.zoo.find_agent`.
+        evaluation: Name of the evaluation to show; None for its own.
         sha256: What the SHA-256 of the agent's file must be; None takes any.
         console: Where to.
     """
@@ -24,13 +26,17 @@ def inspect(given: str, sha256: str | None, console: Console) -> None:
         console,
         f"{about.algo}, {about.timesteps:,} steps, seed {about.seed}; sha256 {agent.sha256}",
     )
-    record = read_evaluation(place.folder)
+    folder, which = chosen_evaluation(place, evaluation)
+    record = read_evaluation(folder)
     if record is not None:
-        whose = "" if record.agent_sha256 == agent.sha256 else " (of another agent than this one)"
+        whose = "" if record.agent_sha256 == agent.sha256 else ", of another agent than this one"
         say(
             console,
             f"mean return {record.mean:.1f} ± {record.std:.1f} over {len(record.episodes)} "
-            f"episodes{whose}",
+            f"episodes ({which}{whose})",
         )
+    others = [name for name in names_of(place.output) if name != folder.path.name]
+    if others:
+        say(console, f"other evaluations: --evaluation {', '.join(others)}")
     norms = layer_norms(agent.network, agent.network.observation_space, exact=True)
     console.print(layer_table(norms))

@@ -20,12 +20,14 @@ from sndqn.evaluation import (
 )
 from sndqn.runs.folder import RunFolder
 from sndqn.terminal import say
-from sndqn.zoo import find_agent, load_agent, read_evaluation
+from sndqn.zoo import AgentPlace, find_agent, load_agent
+from sndqn.zoo.evaluations import chosen_evaluation, names_of, read_evaluation
 
 
 def replay(
     given: str,
     episode: str,
+    evaluation: str | None,
     output: str | None,
     values: bool,
     window: bool,
@@ -37,13 +39,14 @@ def replay(
     Args:
         given: A trace, or as for `sndqn.zoo.find_agent`.
         episode: Its number, or "best".
-        output: The video's file; None for videos/ in the agent's folder.
+        evaluation: Name of the evaluation the episode is of; None for its own.
+        output: The video's file; None for videos/ in the evaluation's folder.
         values: Whether to show Q-values beside the picture.
         window: Whether to show a window instead.
         sha256: What the SHA-256 of the agent's file must be; None takes any.
         console: Where to say how it goes.
     """
-    path, agent, videos = _locate(given, episode)
+    path, agent, videos, which = _locate(given, episode, evaluation)
     trace = read_trace(path)
     q_values = _q_values(agent, trace, sha256, console) if values else None
     for line in version_differences(trace):
@@ -61,24 +64,35 @@ def replay(
     count = write_video(file, _with_progress(frames, trace.length + 1, console), fps)
     say(
         console,
-        f"{path.name}: return {trace.episode_return:g} in {trace.length} steps, replayed exactly",
+        f"{path.name}{which}: return {trace.episode_return:g} in {trace.length} steps, replayed "
+        "exactly",
     )
     say(console, f"{file}: {count} frames", style="bold")
 
 
-def _locate(given: str, episode: str) -> tuple[Path, Path, Path]:
-    """Finds a trace, the agent that played it, and the folder for its videos."""
+def _locate(given: str, episode: str, evaluation: str | None) -> tuple[Path, Path, Path, str]:
+    """Finds a trace, the agent that played it, the folder for its videos, and whose it is."""
     path = Path(given)
     if path.suffix == ".json":
-        return path, path.absolute().parent.parent / "agent.safetensors", path.parent
+        agents = [RunFolder(folder).agent for folder in path.absolute().parents[1:4]]
+        agent = next((file for file in agents if file.is_file()), agents[0])
+        return path, agent, path.parent, ""
     place = find_agent(given)
-    return _chosen_trace(given, place.folder, episode), place.file, place.output.videos
+    folder, which = chosen_evaluation(place, evaluation)
+    videos = place.output.videos if folder is place.folder else folder.videos
+    return _chosen_trace(given, place, folder, episode), place.file, videos, f" of {which}"
 
 
-def _chosen_trace(given: str, folder: RunFolder, episode: str) -> Path:
+def _chosen_trace(given: str, place: AgentPlace, folder: RunFolder, episode: str) -> Path:
     record = read_evaluation(folder)
     if record is None:
-        raise RunFolderError(f"{given} has no evaluation yet: type sndqn evaluate {given}")
+        others = names_of(place.output)
+        todo = f"sndqn evaluate {given}"
+        if others:
+            todo = f"--evaluation {others[0]}" + (
+                f", or {', '.join(others[1:])}" if others[1:] else ""
+            )
+        raise RunFolderError(f"{given} has no evaluation of its own yet: type {todo}")
     if episode == "best":
         return folder.trace(record.returns.index(record.max))
     last = len(record.episodes) - 1

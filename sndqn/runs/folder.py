@@ -12,6 +12,7 @@ lock                   held by the process that trains
 agent.safetensors      the agent, without code
 evaluation.json        the final evaluation
 traces/                one file per evaluated episode
+evaluations/NAME/      later evaluations, each with its traces
 phase-N/               evaluation and traces under the settings of an earlier phase, if they change
 """
 
@@ -147,6 +148,7 @@ class RunFolder:
     agent = property(lambda self: self.path / "agent.safetensors")
     evaluation = property(lambda self: self.path / "evaluation.json")
     traces = property(lambda self: self.path / "traces")
+    evaluations = property(lambda self: self.path / "evaluations")
     videos = property(lambda self: self.path / "videos")
 
     def task(self, name: str) -> "RunFolder":

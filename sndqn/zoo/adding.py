@@ -20,12 +20,13 @@ SCHEMA = "sndqn-agents-1"
 MAX_AGENT_BYTES = 3 * 10**6
 
 
-def add_agent(run: RunFolder, name: str) -> str:
+def add_agent(run: RunFolder, name: str, evaluated: RunFolder | None = None) -> str:
     """Puts a finished run among the shipped agents and writes the index anew.
 
     Args:
         run: Evaluated, its traces in place.
         name: What the agent is called within its environment: "sn".
+        evaluated: Holds the evaluation to ship with it; None for the run's own.
 
     Returns:
         The agent's whole name: "CartPole/sn".
@@ -38,13 +39,15 @@ def add_agent(run: RunFolder, name: str) -> str:
             f"--name: expected letters, digits, '.', '_' and '-', found {name[:80]!r}"
         )
     agent = load_agent(run.agent)
-    record = read_evaluation(run)
+    evaluated = evaluated or run
+    record = read_evaluation(evaluated)
     if record is None or record.agent_sha256 != agent.sha256:
         raise RunFolderError(
-            f"{run.path}: expected the evaluation of its agent, found "
-            f"{'none' if record is None else 'another one'}: type sndqn evaluate {run.path}"
+            f"{evaluated.path}: expected the evaluation of its agent, found "
+            f"{'none' if record is None else 'another one'}: type sndqn evaluate {run.path}, and "
+            "--evaluation with the name it gives"
         )
-    read_traces(run, record)
+    read_traces(evaluated, record)
     if run.agent.stat().st_size >= MAX_AGENT_BYTES:
         raise RunFolderError(
             f"{run.agent}: expected less than {MAX_AGENT_BYTES:,} bytes, found "
@@ -58,9 +61,9 @@ def add_agent(run: RunFolder, name: str) -> str:
     provenance = json.loads(run.provenance.read_text())
     folder.traces.mkdir(parents=True)
     for number in range(len(record.episodes)):
-        shutil.copyfile(run.trace(number), folder.trace(number))
+        shutil.copyfile(evaluated.trace(number), folder.trace(number))
     shutil.copyfile(run.agent, folder.agent)
-    shutil.copyfile(run.evaluation, folder.evaluation)
+    shutil.copyfile(evaluated.evaluation, folder.evaluation)
     # Where the run lay on its machine is nobody else's.
     write_bytes(folder.config, config.model_copy(update={"runs_dir": "runs"}).to_yaml().encode())
     write_bytes(folder.path / "README.md", card(whole_name, agent, record, provenance).encode())

@@ -14,22 +14,26 @@ class AgentPlace:
 
     Attributes:
         file: The agent's file.
-        folder: Holds its evaluation and traces, once there are any.
-        output: Where a new evaluation goes: the same folder, but for a shipped agent.
+        folder: Holds its own evaluation and traces, once there are any.
+        output: Holds its later evaluations, and takes new ones: the same folder, but for a shipped
+            agent.
         label: A word for the agent, for files that are made of it.
+        evaluation: Name of the later evaluation whose folder was given, if it was.
     """
 
     file: Path
     folder: RunFolder
     output: RunFolder
     label: str
+    evaluation: str | None = None
 
 
 def find_agent(given: str) -> AgentPlace:
     """Finds the agent that someone typed.
 
     Args:
-        given: The folder of a run, or one that an evaluation made; an agent file, whose evaluation
+        given: The folder of a run, or one that an evaluation made, or of one of its evaluations; an
+            agent file, whose evaluation
             is in NAME-evaluation/ beside it; or the name of a shipped agent: "CartPole/sn".
 
     Raises:
@@ -47,6 +51,9 @@ def find_agent(given: str) -> AgentPlace:
             folder = RunFolder(path.with_name(f"{path.stem}-evaluation"))
             return AgentPlace(path, folder, folder, path.stem)
         folder = RunFolder(path)
+        if folder.evaluation.is_file() and path.absolute().parent.name == "evaluations":
+            root = RunFolder(path.parent.parent)
+            return AgentPlace(root.agent, root, root, root.path.resolve().name, path.name)
         if not folder.agent.is_file():
             folder = RunFolder.open(path)
     except OSError as error:  # a name that no file system takes
