@@ -20,6 +20,9 @@ from sndqn.spectral import SpectralLayer, weight_layers
 from sndqn.spectral.layers import ConvNorm
 from sndqn.spectral.norms import Pair
 
+# At most, where a tenth of the training takes longer.
+_SECONDS_BETWEEN_LINES = 30.0
+
 
 class StatefulCallback(BaseCallback):
     """A callback with a state that a run's further course depends on."""
@@ -123,10 +126,11 @@ class ProgressCallback(BaseCallback):
         self.task = self.progress.add_task("", total=total_timesteps, rate="", score="")
         self.total_timesteps = total_timesteps
         self.last_shown = (0.0, 0)
-        self.next_line = 0.1
+        self.next_line, self.line_by = 0.1, math.inf
 
     def _on_training_start(self) -> None:
         self.progress.start()
+        self.line_by = time.monotonic() + _SECONDS_BETWEEN_LINES
         self.last_shown = (time.monotonic(), self.num_timesteps)
 
     def _on_step(self) -> bool:
@@ -152,8 +156,8 @@ class ProgressCallback(BaseCallback):
         speed = f"{rate:,.0f} steps/s"
         self.progress.update(self.task, completed=self.num_timesteps, rate=speed, score=score)
         done = self.num_timesteps / self.total_timesteps
-        if self.in_lines and done >= self.next_line:
-            self.next_line = done + 0.1
+        if self.in_lines and (done >= self.next_line or now >= self.line_by):
+            self.next_line, self.line_by = done + 0.1, now + _SECONDS_BETWEEN_LINES
             prefix = f"{self.label}: " if self.label else ""
             self.console.print(
                 f"{prefix}{self.num_timesteps:,}/{self.total_timesteps:,} steps, {speed}, {score}",

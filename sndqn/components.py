@@ -18,6 +18,7 @@ from sndqn.networks import NetworkSpec, SpectralSettings
 from sndqn.networks.factory import default_torso
 from sndqn.optimizers import Adam, RMSprop
 from sndqn.policies import SNDQNPolicy, policy_arguments
+from sndqn.progress import Pulse
 from sndqn.signals import StopSignals
 from sndqn.zoo import q_function
 from sndqn.zoo.description import HEAD_KWARGS
@@ -298,7 +299,9 @@ def make_callbacks(
                 stop.check()  # an evaluation may take minutes
                 return act(observation)
 
-            return evaluate(settings, q_values, trial).mean
+            with Pulse(console, in_lines=True) as pulse:
+                on_step = pulse.of_episodes(trial.episodes, f"{label} evaluating: ".lstrip())
+                return evaluate(settings, q_values, trial, on_step=on_step).mean
 
         evaluation = EvaluationCallback(
             config.eval_every_timesteps, mean_return, phases, config.keep_best

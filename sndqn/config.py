@@ -286,7 +286,8 @@ class TrainConfig(BaseModel):
     keep_best: bool = False
     """Whether the agent is the best of those evaluations, instead of the last network."""
     eval_max_steps: Int | None = Field(None, gt=0)
-    """Steps after which an evaluation episode is cut; none leaves it to the environment."""
+    """Steps after which an evaluation episode is cut; none: the environment's own limit, or 1000
+    where it has none."""
     eval_seed: Int = Field(1_000, ge=0)
     """Seed of evaluation episodes; equal for all runs, so that agents meet the same games."""
 

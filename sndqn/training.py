@@ -19,6 +19,7 @@ from sndqn.config_files import read_config
 from sndqn.diagnostics import LayerNorm, layer_norms
 from sndqn.envs import EnvSettings
 from sndqn.evaluation import EvaluationProtocol, EvaluationRecord, evaluate
+from sndqn.progress import Pulse
 from sndqn.resume import (
     CheckpointCallback,
     Checkpoints,
@@ -269,13 +270,15 @@ def play(
             stop.check()
         return agent.q_values(observation)
 
-    record = evaluate(
-        settings or agent.description.settings,
-        q_values,
-        evaluation,
-        on_episode=show,
-        agent_sha256=agent.sha256,
-    )
+    with Pulse(console) as pulse:
+        record = evaluate(
+            settings or agent.description.settings,
+            q_values,
+            evaluation,
+            on_episode=show,
+            on_step=pulse.of_episodes(evaluation.episodes),
+            agent_sha256=agent.sha256,
+        )
     say(
         console,
         f"Mean return {record.mean:.1f} ± {record.std:.1f} over {evaluation.episodes} episodes "

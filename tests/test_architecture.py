@@ -18,7 +18,7 @@ ORDER = [
     ("training",),
     ("session",),
     ("components", "transfer", "resume"),
-    ("callbacks", "zoo", "report"),
+    ("callbacks", "zoo", "report", "progress"),
     ("algorithms",),
     ("policies", "contrib", "evaluation", "replay", "diagnostics"),
     ("networks", "envs", "runs", "config_files"),

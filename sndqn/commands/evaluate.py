@@ -9,8 +9,10 @@ from rich.console import Console
 from sndqn.components import protocol
 from sndqn.config import TrainConfig, make_config
 from sndqn.config_files import read_config
+from sndqn.envs import describe
 from sndqn.errors import RunFolderError
 from sndqn.evaluation import EvaluationProtocol
+from sndqn.evaluation.protocol import STEPS_WITHOUT_LIMIT, limited
 from sndqn.runs.folder import RunFolder, write_bytes
 from sndqn.terminal import say
 from sndqn.training import play
@@ -42,13 +44,14 @@ def evaluate(
     place = find_agent(given)
     content = read_agent_bytes(place.file)
     agent = agent_from_bytes(content, str(place.file), sha256)
-    how = replace(_protocol(place.folder, agent), **changes)
+    settings = agent.description.settings
+    how = limited(replace(_protocol(place.folder, agent), **changes), settings)
     target = place.output if output is None else RunFolder(Path(output))
     if target.agent.absolute() != place.file.absolute():
         _open_folder(target, content)
     if name is not None:
         check_name(target, name, how, agent.sha256)
-    say(console, f"{agent.description.settings.describe()}")
+    say(console, describe(settings, how.max_steps or STEPS_WITHOUT_LIMIT))
     say(console, f"sha256 {agent.sha256}")
     record = play(agent, how, console)
     alone = not target.config.exists() and not target.evaluation.exists()

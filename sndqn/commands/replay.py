@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import track
 
 from sndqn.errors import RunFolderError
 from sndqn.evaluation import (
@@ -18,6 +17,7 @@ from sndqn.evaluation import (
     version_differences,
     write_video,
 )
+from sndqn.progress import Pulse
 from sndqn.runs.folder import RunFolder
 from sndqn.terminal import say
 from sndqn.zoo import AgentPlace, find_agent, load_agent
@@ -112,13 +112,7 @@ def _q_values(file: Path, trace: Trace, sha256: str | None, console: Console) ->
 
 
 def _with_progress(frames: Iterator[Any], total: int, console: Console) -> Iterator[Any]:
-    return iter(
-        track(
-            frames,
-            "replaying",
-            total=total,
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-    )
+    with Pulse(console) as pulse:
+        for number, frame in enumerate(frames):
+            pulse.show(lambda number=number: f"replaying: {number:,} of {total:,} frames")  # type: ignore[misc]
+            yield frame

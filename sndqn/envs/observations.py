@@ -51,10 +51,18 @@ class ArrangedObservations(gymnasium.ObservationWrapper[Any, Any, Any]):
         space = env.observation_space
         self._parts: dict[str, _Part] | None = None
         if isinstance(space, spaces.Dict):
+            if not space.spaces:
+                raise UnsupportedSpaceError(f"{name}: expected observations, found an empty Dict")
             self._parts = {
                 key: _part(part, f"{name}: {key}", in_dict=True) for key, part in space.items()
             }
-            found = {key: part.space for key, part in self._parts.items()}
+            # A point separates the names of a network's parts.
+            self._names = {key: str(key).replace(".", "_") for key in self._parts}
+            if len(set(self._names.values())) != len(space.spaces) or not all(self._names.values()):
+                raise UnsupportedSpaceError(
+                    f"{name}: expected observations with keys that differ, found {list(space)}"
+                )
+            found = {self._names[key]: part.space for key, part in self._parts.items()}
             self.observation_space = spaces.Dict(found)
         else:
             self.observation_space, self._arrange = _part(space, name)
@@ -73,7 +81,9 @@ class ArrangedObservations(gymnasium.ObservationWrapper[Any, Any, Any]):
                 f"{self.name}: expected observations with the keys {list(self._parts)}, "
                 f"found {found}"
             )
-        return {key: part.arrange(observation[key]) for key, part in self._parts.items()}
+        return {
+            self._names[key]: part.arrange(observation[key]) for key, part in self._parts.items()
+        }
 
 
 def _part(space: spaces.Space[Any], name: str, in_dict: bool = False) -> _Part:

@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from sndqn.errors import UnsupportedSpaceError
+from sndqn.errors import SndqnError, TrainingError, UnsupportedSpaceError
 
 Env = gym.Env[Any, Any]
 QFunction = Callable[[Any], np.ndarray]
@@ -69,15 +69,36 @@ def run_episode(env: Env, choose: Callable[[Any], Choice], *, seed: int) -> Iter
 
     Yields:
         The reset as a `Step` without action, then one `Step` per action.
+
+    Raises:
+        TrainingError: The environment failed.
     """
-    observation, _ = env.reset(seed=seed)
+    with _failures_of(env):
+        observation, _ = env.reset(seed=seed)
     yield Step(observation, None, 0.0, terminated=False, truncated=False, q_values=None)
     ended = False
     while not ended:
         action, q_values = choose(observation)
-        observation, reward, terminated, truncated, _ = env.step(action)
+        with _failures_of(env):
+            observation, reward, terminated, truncated, _ = env.step(action)
         yield Step(observation, action, float(reward), bool(terminated), bool(truncated), q_values)
         ended = bool(terminated or truncated)
+
+
+class _failures_of:
+    """Turns what an environment raises, someone else's code, into an error of one line."""
+
+    def __init__(self, env: Env) -> None:
+        self.env = env
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type | None, error: BaseException | None, where: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, SndqnError):
+            name = self.env.spec.id if self.env.spec else "the environment"
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise TrainingError(f"{name} failed: {reason}") from error
 
 
 def play(

@@ -204,6 +204,15 @@ class EvaluationRecord:
         return all_there and known_ends and isinstance(self.settings, dict)
 
 
+def limited(protocol: EvaluationProtocol, settings: "EnvSettings") -> EvaluationProtocol:
+    """Return the protocol with `STEPS_WITHOUT_LIMIT` where else nothing would end an episode."""
+    from sndqn.envs import has_time_limit
+
+    if protocol.max_steps is not None or has_time_limit(settings):
+        return protocol
+    return replace(protocol, max_steps=STEPS_WITHOUT_LIMIT)
+
+
 def evaluate(
     settings: "EnvSettings",
     q_function: QFunction,
@@ -225,10 +234,9 @@ def evaluate(
         on_step: Called after each step with the episode's number and the number of its steps.
         agent_sha256: SHA-256 of the agent's file, for the record.
     """
-    from sndqn.envs import has_time_limit, make_env
+    from sndqn.envs import make_env
 
-    if protocol.max_steps is None and not has_time_limit(settings):
-        protocol = replace(protocol, max_steps=STEPS_WITHOUT_LIMIT)
+    protocol = limited(protocol, settings)
     env = make_env(settings)
     traces = []
     try:

@@ -22,7 +22,14 @@ from sndqn.networks.initializers import InitializerName, initialize
 from sndqn.networks.noisy import NoisyLinear
 from sndqn.networks.q_network import Observation, QNetwork
 from sndqn.networks.settings import SpectralSettings
-from sndqn.networks.torsos import MLP, ImpalaCNN, MinAtarCNN, NatureCNN
+from sndqn.networks.torsos import (
+    MINATAR_SIDE,
+    MLP,
+    NATURE_SIDE,
+    ImpalaCNN,
+    MinAtarCNN,
+    NatureCNN,
+)
 from sndqn.spectral import normalize_layers, select_layers
 from sndqn.spectral.schedulers import SpectralScheduler
 
@@ -229,13 +236,14 @@ def make_torso(
 
 
 def default_torso(observation_space: spaces.Space[Any]) -> TorsoName:
-    """Chooses the torso that fits: a CNN for images and grids, an MLP for the rest."""
+    """Chooses the torso that fits: a CNN for images and grids, by size, an MLP for the rest."""
     if isinstance(observation_space, spaces.Dict):
         return "combined"
-    if is_image_space(observation_space):
-        return "nature_cnn"
     if isinstance(observation_space, spaces.Box) and len(observation_space.shape) == 3:
-        return "minatar_cnn"
+        side = min(observation_space.shape[1:])
+        if side >= NATURE_SIDE:
+            return "nature_cnn"
+        return "minatar_cnn" if side >= MINATAR_SIDE else "mlp"
     return "mlp"
 
 

@@ -16,6 +16,10 @@ from torch import Tensor, nn
 from sndqn.errors import ConfigError, UnsupportedSpaceError
 from sndqn.spectral.layers import WideLinear
 
+# The smallest images that a torso takes.
+NATURE_SIDE = 36
+MINATAR_SIDE = 3
+
 
 class MLP(nn.Module):
     """Flattens an observation and passes it through hidden layers, if any.
@@ -62,10 +66,10 @@ class NatureCNN(nn.Module):
 
     def __init__(self, input_shape: Sequence[int], features_dim: int = 512) -> None:
         super().__init__()
-        if min(input_shape[1:]) < 36:
+        if min(input_shape[1:]) < NATURE_SIDE:
             raise UnsupportedSpaceError(
-                f"the Nature CNN needs images of at least 36 x 36, found {tuple(input_shape)}: "
-                "resize them, or choose another torso"
+                f"the Nature CNN needs images of at least {NATURE_SIDE} x {NATURE_SIDE}, found "
+                f"{tuple(input_shape)}: resize them, or choose another torso"
             )
         self.cnn = nn.Sequential(
             nn.Conv2d(input_shape[0], 32, kernel_size=8, stride=4),

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -113,3 +114,19 @@ def test_a_record_that_contradicts_itself_is_refused(record, edit):
 def test_a_protocol_out_of_range_is_refused(wrong):
     with pytest.raises(ConfigError, match=f"expected {next(iter(wrong))}"):
         EvaluationProtocol(**wrong)
+
+
+def test_what_has_no_time_limit_is_cut_and_the_record_says_where():
+    settings = resolve_env("CliffWalking")
+    up = EvaluationProtocol(episodes=1)
+    steps = []
+    record = evaluate(
+        settings, lambda _: [1.0, 0, 0, 0], up, on_step=lambda *step: steps.append(step)
+    )
+    assert (record.lengths, record.ended_by) == ([1000], ["max_steps"])
+    assert record.protocol == replace(up, max_steps=1000)
+    assert steps == [(0, step) for step in range(1, 1001)]
+    shorter = evaluate(settings, lambda _: [1.0, 0, 0, 0], replace(up, max_steps=7))
+    assert shorter.lengths == [7]
+    limited = evaluate(resolve_env("Taxi"), lambda _: [1.0, 0, 0, 0, 0, 0], up)
+    assert (limited.lengths, limited.protocol) == ([200], up)

@@ -1,15 +1,23 @@
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 
+import gymnasium
 import numpy as np
 import pytest
 from recorded_episodes import record
 
-from sndqn.envs import make_env, settings_from_dict
-from sndqn.errors import TraceError
-from sndqn.evaluation import replay_trace, version_differences, write_trace
+from sndqn.envs import make_env, resolve_env, settings_from_dict
+from sndqn.errors import MissingExtraError, RenderingError, TraceError, TrainingError
+from sndqn.evaluation import (
+    record_trace,
+    rendering_of,
+    replay_trace,
+    version_differences,
+    write_trace,
+)
 from sndqn.evaluation.fingerprints import fingerprint
 
 REPLAY = """
@@ -257,3 +265,80 @@ def test_fingerprints_of_nested_observations_do_not_depend_on_the_order_of_keys(
 def test_observations_that_are_not_finite_cannot_be_recorded(value):
     with pytest.raises(TraceError, match="finite"):
         fingerprint(np.array([value, 0.0]))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "fps"),
+    [
+        ({"render_modes": ["rgb_array"]}, 30),
+        ({"render_modes": ["rgb_array"], "render_fps": None}, 30),
+        ({"render_modes": ["rgb_array"], "render_fps": 0}, 30),
+        ({"render_modes": ["rgb_array"], "render_fps": 12.5}, 12.5),
+    ],
+)
+def test_an_environment_that_names_no_speed_is_watched_at_thirty_frames(metadata, fps):
+    with drawn_as(metadata, lambda env: np.zeros((8, 8, 3), np.uint8)) as trace:
+        assert rendering_of(trace).fps == fps
+        assert [step.frame.shape for step in replay_trace(trace, render=True)] == [(8, 8, 3)] * 4
+
+
+@pytest.mark.parametrize("metadata", [{"render_modes": []}, {"render_modes": ["human", "ansi"]}])
+def test_an_environment_that_cannot_be_drawn_is_refused(metadata):
+    with (
+        drawn_as(metadata, lambda env: None) as trace,
+        pytest.raises(RenderingError, match="Drawn-v0 cannot be drawn: expected the render mode"),
+    ):
+        rendering_of(trace)
+
+
+def test_what_fails_while_it_draws_is_named():
+    def needs_a_package(env):
+        raise gymnasium.error.DependencyNotInstalled("pygame is not installed")
+
+    def fails(env):
+        raise ValueError("no light")
+
+    metadata = {"render_modes": ["rgb_array"]}
+    for render, error, words in (
+        (needs_a_package, MissingExtraError, "to be drawn: pygame is not installed"),
+        (fails, RenderingError, "Drawn-v0 cannot be drawn: ValueError: no light"),
+    ):
+        with drawn_as(metadata, render) as trace, pytest.raises(error, match=words):
+            list(replay_trace(trace, render=True))
+
+
+def test_an_environment_that_fails_in_an_evaluation_is_named():
+    env = make_env("CartPole")
+    env.unwrapped.reset = lambda **_: 1 / 0
+    with pytest.raises(TrainingError, match="CartPole-v1 failed: ZeroDivisionError: division"):
+        record_trace(env, resolve_env("CartPole"), lambda _: np.zeros(2), seed=0, epsilon=0.0)
+
+
+@contextmanager
+def drawn_as(metadata, render):
+    """Gives the trace of a registered environment with this metadata, three steps long."""
+
+    class Drawn(gymnasium.Env):
+        observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+        action_space = gymnasium.spaces.Discrete(2)
+
+        def __init__(self, render_mode=None):
+            self.render_mode = render_mode
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            self.t = 0
+            return np.zeros(2, np.float32), {}
+
+        def step(self, action):
+            self.t += 1
+            return np.zeros(2, np.float32), 1.0, self.t == 3, False, {}
+
+    Drawn.metadata, Drawn.render = metadata, render
+    gymnasium.register("Drawn-v0", Drawn)
+    try:
+        settings = resolve_env("Drawn-v0")
+        env = make_env(settings)
+        yield record_trace(env, settings, lambda _: np.zeros(2), seed=0, epsilon=0.0)
+    finally:
+        gymnasium.registry.pop("Drawn-v0")

@@ -385,7 +385,7 @@ class TestRefusals:
     @pytest.mark.parametrize("size", [(1, 20, 20), (1, 36, 35)])
     def test_an_image_too_small_for_the_nature_cnn(self, size: tuple[int, ...]) -> None:
         with pytest.raises(UnsupportedSpaceError, match="36 x 36"):
-            make_q_network(spaces.Box(0, 255, size, np.uint8), ACTIONS)
+            make_q_network(spaces.Box(0, 255, size, np.uint8), ACTIONS, torso="nature_cnn")
 
     def test_a_layer_that_is_not_there(self) -> None:
         with pytest.raises(SelectionError, match=r"-1: q_net\.0"):
