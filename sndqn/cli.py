@@ -407,11 +407,12 @@ def import_sb3(argv: Sequence[str]) -> None:
     """`sndqn import-sb3`."""
     parser = _Parser(
         prog="sndqn import-sb3",
-        description="Take the weights, and nothing else, out of a zip of Stable-Baselines3's DQN "
-        "with MlpPolicy or CnnPolicy. No pickle in it is read.",
+        description="Take the weights, and nothing else, out of a zip that Stable-Baselines3's "
+        "save() wrote, of its DQN with MlpPolicy or CnnPolicy or of sndqn's algorithms and "
+        "policies. No pickle in it is read; what weights do not tell, you do.",
         allow_abbrev=False,
     )
-    parser.add_argument("zip", help="zip that DQN.save() wrote")
+    parser.add_argument("zip", help="zip that save() wrote")
     parser.add_argument("--env", metavar="NAME", required=True, help="environment it learnt")
     parser.add_argument("--output", metavar="FILE", required=True, help="a new agent file")
     parser.add_argument("--protocol", metavar="NAME", help="Atari's conventions it learnt under")
@@ -424,6 +425,17 @@ def import_sb3(argv: Sequence[str]) -> None:
         default="relu",
         help="of its hidden layers, which the weights do not tell (relu)",
     )
+    parser.add_argument(
+        "--sn-mode",
+        choices=("normalize", "shrink", "track"),
+        default="normalize",
+        help="of its layers under SN, which the weights do not tell (normalize)",
+    )
+    parser.add_argument("--v-min", type=float, metavar="RETURN", help="lowest of C51's atoms")
+    parser.add_argument("--v-max", type=float, metavar="RETURN", help="highest of C51's atoms")
+    parser.add_argument(
+        "--n-acting-quantiles", type=int, metavar="N", help="fractions that IQN acts by (32)"
+    )
     arguments = _parsed(parser, argv)
 
     _without_modules(arguments.env)
@@ -435,10 +447,14 @@ def import_sb3(argv: Sequence[str]) -> None:
     convert.import_agent(
         arguments.zip,
         {name: value for name, value in given.items() if value is not None},
-        arguments.activation,
+        {name: getattr(arguments, name) for name in _UNTOLD},
         arguments.output,
         _console(),
     )
+
+
+# What the weights in a zip do not tell.
+_UNTOLD = ("activation", "sn_mode", "v_min", "v_max", "n_acting_quantiles")
 
 
 def _console() -> "Console":

@@ -9,10 +9,12 @@ from rich.console import Console
 from sndqn.components import env_settings
 from sndqn.config import make_config
 from sndqn.errors import AgentFileError
+from sndqn.report import spectral_sentence
 from sndqn.runs.folder import write_bytes
 from sndqn.terminal import say
 from sndqn.zoo import Agent, agent_from_bytes, find_agent, read_agent_bytes
 from sndqn.zoo.export import to_onnx, to_sb3
+from sndqn.zoo.inference import Untold
 from sndqn.zoo.sb3_import import import_sb3
 
 _FORMATS: dict[str, tuple[str, Callable[[Agent], bytes]]] = {
@@ -44,7 +46,7 @@ def export(given: str, form: str, output: str | None, sha256: str | None, consol
 def import_agent(
     zip_file: str,
     env: Mapping[str, Any],
-    activation: str,
+    untold: dict[str, Any],
     output: str,
     console: Console,
 ) -> None:
@@ -53,17 +55,21 @@ def import_agent(
     Args:
         zip_file: The zip.
         env: What says which environment it learnt: settings of a training, `env` among them.
-        activation: Of its hidden layers.
+        untold: What weights do not tell, as arguments of `sndqn.zoo.inference.Untold`.
         output: The file to write.
         console: Where to say what was written.
     """
     path = _new_file(output)
     settings = env_settings(make_config(env))
-    content = import_sb3(Path(zip_file), settings, activation)
+    content = import_sb3(Path(zip_file), settings, Untold(**untold))
     agent = agent_from_bytes(content, zip_file)
     write_bytes(path, content)
     say(console, settings.describe())
-    say(console, f"{path}: weights alone, sha256 {agent.sha256}")
+    network = agent.description.network
+    mode = f", --sn-mode {network.spectral.mode}" if network.spectral.layers != "none" else ""
+    say(console, f"Weights do not tell, so taken: --activation {network.activation}{mode}")
+    say(console, spectral_sentence(agent.network, network.spectral))
+    say(console, f"{path}: {agent.description.algo}, weights alone, sha256 {agent.sha256}")
     say(console, f"Next: sndqn evaluate {path}", style="bold")
 
 

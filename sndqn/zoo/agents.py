@@ -38,7 +38,7 @@ _MAX_SEARCH_BYTES = 256 * 1024 * 1024
 # this is another weight's, or a wrong claim.
 SIGMA_TOLERANCE = 0.1
 
-_Spaces = tuple[spaces.Space[Any], spaces.Space[Any]]
+Spaces = tuple[spaces.Space[Any], spaces.Space[Any]]
 
 
 @dataclass(frozen=True)
@@ -157,9 +157,9 @@ def _check_pin(expected: str, found: str) -> None:
 def _build(description: AgentDescription, shapes: dict[str, Shape]) -> QNetwork:
     """Makes the network that a description and the shapes of its tensors agree on."""
     where = spaces_of(description.settings)
-    plan = _plan(description.network, where)
-    _check_memory(plan, where)
-    _compare(_shapes_of(plan), shapes, others_allowed=True)
+    planned = plan(description.network, where)
+    _check_memory(planned, where)
+    _compare(shapes_of(planned), shapes, others_allowed=True)
     with torch.random.fork_rng(devices=()):  # the weights it draws are replaced
         network = _plain(description.network).build(*where)
     for entry in weight_layers(network):
@@ -167,7 +167,7 @@ def _build(description: AgentDescription, shapes: dict[str, Shape]) -> QNetwork:
         with torch.no_grad():
             entry.layer.weight.zero_().flatten()[0] = 1.0
     apply_settings(network, where[0], description.network.spectral)
-    _compare(_shapes_of(network), shapes)
+    _compare(shapes_of(network), shapes)
     return network
 
 
@@ -187,12 +187,12 @@ def check_description(
     try:
         AgentDescription.from_dict(json.loads(json.dumps(description.to_dict())))
         where = (observation_space, action_space)
-        _check_memory(_plan(description.network, where), where)
+        _check_memory(plan(description.network, where), where)
     except AgentFileError as error:
         raise ConfigError(f"no agent can be made of these settings: {error}") from None
 
 
-def spaces_of(settings: EnvSettings) -> _Spaces:
+def spaces_of(settings: EnvSettings) -> Spaces:
     """Gives the observation and action space of an environment.
 
     Raises:
@@ -214,7 +214,7 @@ def _plain(spec: NetworkSpec) -> NetworkSpec:
     return replace(spec, spectral=SpectralSettings("none"), initializer="torch")
 
 
-def _plan(spec: NetworkSpec, where: _Spaces) -> QNetwork:
+def plan(spec: NetworkSpec, where: Spaces) -> QNetwork:
     """Makes a network of shapes alone."""
     try:
         with torch.device("meta"), ShapesAlone():
@@ -227,7 +227,7 @@ def _plan(spec: NetworkSpec, where: _Spaces) -> QNetwork:
         raise AgentFileError(f"no network has these settings: {reason}") from None
 
 
-def _check_memory(plan: QNetwork, where: _Spaces) -> None:
+def _check_memory(plan: QNetwork, where: Spaces) -> None:
     weights = sum(4 * tensor.numel() for tensor in plan.state_dict().values())
     if weights > MAX_BYTES:
         raise AgentFileError(f"expected at most {MAX_BYTES} bytes of weights, found {weights}")
@@ -252,7 +252,8 @@ def _check_memory(plan: QNetwork, where: _Spaces) -> None:
         )
 
 
-def _shapes_of(network: nn.Module) -> dict[str, Shape]:
+def shapes_of(network: nn.Module) -> dict[str, Shape]:
+    """Gives the shape of each tensor of a network, by name."""
     return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
 
 

@@ -1,4 +1,4 @@
-"""Weights out of a zip that Stable-Baselines3's DQN saved, and nothing else out of it.
+"""Weights out of a zip that Stable-Baselines3's save() wrote, of its DQN or sndqn's algorithms.
 
 Of the members only policy.pth is read, by torch's reader of weights alone, in a process of its own
 with little memory and time. The rest of such a zip is pickles: it is never looked at.
@@ -16,34 +16,38 @@ from safetensors.torch import load
 from torch import Tensor
 
 from sndqn.envs import EnvSettings
-from sndqn.errors import AgentFileError
-from sndqn.networks import NetworkSpec, SpectralSettings
-from sndqn.networks.factory import TorsoName
+from sndqn.errors import AgentFileError, SndqnError
+from sndqn.zoo.agents import spaces_of
 from sndqn.zoo.container import pack
-from sndqn.zoo.description import AgentDescription
+from sndqn.zoo.description import HEAD_OF, AgentDescription
+from sndqn.zoo.inference import Untold, network_of
 
 MAX_BYTES = 128 * 1024 * 1024
 _CHILD = Path(__file__).with_name("sb3_weights.py")
 _SECONDS = 120
 # Before it, a crafted file could damage the memory of the reader of weights (CVE-2026-24747).
 _SAFE_TORCH = (2, 10)
-_CNN = [f"features_extractor.{name}" for name in ("cnn.0", "cnn.2", "cnn.4", "linear.0")]
 
 
-def import_sb3(path: Path, settings: EnvSettings, activation: str) -> bytes:
+def import_sb3(path: Path, settings: EnvSettings, untold: Untold) -> bytes:
     """Makes an agent file of the weights in an SB3 zip; `agent_from_bytes` checks what it says.
 
     Args:
-        path: The zip, of DQN with MlpPolicy or CnnPolicy.
+        path: The zip: of SB3's DQN with MlpPolicy or CnnPolicy, or of sndqn's policies and
+            algorithms.
         settings: The environment it learnt, which the zip does not say.
-        activation: Of its hidden layers, which the zip does not say either.
+        untold: What weights do not tell.
 
     Raises:
-        AgentFileError: It is no such zip.
+        AgentFileError: It is no such zip, or it needs something else told.
     """
     tensors = _weights(_policy(path), path)
-    spec = _network(tensors, activation, path)
-    return pack(tensors, AgentDescription(settings, spec, "dqn", 0, 0, 0.0))
+    try:
+        spec = network_of(tensors, spaces_of(settings), untold)
+    except SndqnError as error:
+        raise AgentFileError(f"{path}: {error}") from None
+    algo = next(name for name, head in HEAD_OF.items() if head == spec.head)
+    return pack(tensors, AgentDescription(settings, spec, algo, 0, 0, 0.0))
 
 
 def _policy(path: Path) -> bytes:
@@ -92,30 +96,3 @@ def _weights(content: bytes, path: Path) -> dict[str, Tensor]:
     except (subprocess.TimeoutExpired, SafetensorError) as error:
         reason = str(error)
     raise AgentFileError(f"{path}: expected weights alone in policy.pth, found {reason}")
-
-
-def _network(tensors: dict[str, Tensor], activation: str, path: Path) -> NetworkSpec:
-    """Reads the network's sizes off the shapes of its weights."""
-    head = [name for name in tensors if re.fullmatch(r"q_net\.\d{1,3}\.weight", name)]
-    layers = [f"q_net.{2 * i}" for i in range(len(head))]
-    torso: TorsoName = "nature_cnn" if f"{_CNN[0]}.weight" in tensors else "mlp"
-    names = {
-        f"{layer}.{part}"
-        for layer in (*layers, *(_CNN if torso == "nature_cnn" else ()))
-        for part in ("weight", "bias")
-    }
-    if not head or set(tensors) != names:
-        other = sorted(names ^ set(tensors))
-        raise AgentFileError(
-            f"{path}: expected the network of SB3's MlpPolicy or CnnPolicy, found another "
-            f"({other[0][:60] if other else 'empty'})"
-        )
-    widths = [int(tensors[f"{layer}.bias"].numel()) for layer in layers]
-    dense = f"{_CNN[-1]}.bias"
-    return NetworkSpec(
-        torso,
-        torso_kwargs={"features_dim": int(tensors[dense].numel())} if dense in tensors else {},
-        net_arch=tuple(widths[:-1]),
-        activation=activation,
-        spectral=SpectralSettings("none"),
-    )
