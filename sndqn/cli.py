@@ -194,7 +194,7 @@ def _train(config: str | None, flags: dict[str, Any]) -> None:
     from sndqn.training import train as train_agent
 
     console = _console()
-    run = train_agent(resolved, console)
+    run = train_agent(resolved, console, flags)
     say(console, f"Next: sndqn replay {run.path}", style="bold")
 
 

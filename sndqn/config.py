@@ -50,6 +50,8 @@ def _mapping(value: object) -> object:
         return value
 
 
+# What settings, and agents trained with them, are called.
+TITLE = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,39}$"
 Int = Annotated[int, BeforeValidator(_whole_number)]
 AlgorithmName = Literal["dqn", "c51", "qr-dqn", "iqn"]
 InitializerName = Literal["torch", "xavier_uniform", "variance_scaling", "orthogonal"]
@@ -98,6 +100,9 @@ class TrainConfig(BaseModel):
     """Wrappers around each environment, module:Class, used only where their names are typed."""
     algo: AlgorithmName = "dqn"
     """The algorithm; rainbow, m-iqn and btr are configurations: --config rainbow."""
+    title: str | None = Field(None, pattern=TITLE)
+    """What these settings are called, in the run's folder and its agent: --config's name, or else
+    the algorithm's."""
     total_timesteps: Int = Field(1_000_000, gt=0, le=10**15)
     """Steps to train for, over all environments; an Atari step is 4 frames."""
     seed: Int = Field(0, ge=0, lt=2**31)

@@ -6,6 +6,7 @@ named after a paper is that paper's agent, with SN only if the paper has it; a s
 it on -2, as the defaults have.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from sndqn.config import TrainConfig, check_keys, make_config
+from sndqn.config import TITLE, TrainConfig, check_keys, make_config
 from sndqn.errors import ConfigError
 
 MAX_CONFIG_BYTES = 64 * 1024
@@ -109,7 +110,16 @@ def layered_config(
     algo = str(flags.get("algo", given.get("algo", "dqn")))
     base = chosen or shipped_for(suite, short_name, algo)
     values = read_config(base) if base is not None else {}
-    return make_config({**values, **given, **flags})
+    title = {} if config is None else {"title": _title(config)}
+    resolved = make_config({**title, **values, **given, **flags})
+    return resolved.model_copy(update={"title": None}) if resolved.title == algo else resolved
+
+
+def _title(config: str) -> str | None:
+    """Names settings after what `--config` was given: the last part of a name, or a file's."""
+    word = Path(config).name.removesuffix(".yaml").removesuffix(".yml")
+    slug = re.sub(r"[^A-Za-z0-9._+-]+", "-", word)[:40]
+    return slug if re.match(TITLE, slug) else None
 
 
 def shipped_for(suite: str, short_name: str, name: str) -> str | None:

@@ -66,12 +66,6 @@ class Session:
             new = start_from(policy, load_agent(find_agent(config.init_from).file))
             self.say(f"Starts from {config.init_from}; new layers: {', '.join(new) or 'none'}")
 
-    @property
-    def label(self) -> str:
-        """Names the run's folder, before the time."""
-        config = self.config
-        return f"{config.algo}-sn{config.sn_layers.replace('.', '_')}-seed{config.seed}"
-
     def say(self, text: str) -> None:
         """Prints a line."""
         say(self.console, text)
@@ -143,6 +137,7 @@ class Session:
             timesteps,
             config.seed,
             config.eval_epsilon,
+            config.title,
         )
 
     def close(self) -> None:

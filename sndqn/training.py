@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -19,6 +19,7 @@ from sndqn.config_files import read_config
 from sndqn.diagnostics import LayerNorm, layer_norms
 from sndqn.envs import EnvSettings
 from sndqn.evaluation import EvaluationProtocol, EvaluationRecord, evaluate
+from sndqn.labels import run_label
 from sndqn.progress import Pulse
 from sndqn.resume import (
     CheckpointCallback,
@@ -38,8 +39,12 @@ from sndqn.zoo import Agent, load_agent
 from sndqn.zoo.evaluations import write_evaluation
 
 
-def train(config: TrainConfig, console: Console | None = None) -> RunFolder:
+def train(
+    config: TrainConfig, console: Console | None = None, changed: Iterable[str] = ()
+) -> RunFolder:
     """Trains an agent, evaluates it, and leaves everything in a new run folder.
+
+    The folder is called after the configuration, SN and the settings named in `changed`.
 
     Ctrl-C or SIGTERM ends training early: a checkpoint and the agent so far are saved, the
     evaluation is left out, and `TrainingStopped`, a KeyboardInterrupt, passes on.
@@ -47,7 +52,7 @@ def train(config: TrainConfig, console: Console | None = None) -> RunFolder:
     console = console or Console(quiet=True)
     sessions = _sessions(config, console)
     names = [session.phases[0].name for session in sessions]
-    run = RunFolder.create(config.runs_dir, "+".join(names), sessions[0].label)
+    run = RunFolder.create(config.runs_dir, "+".join(names), run_label(config, changed))
     with RunLock(run.path):
         if len(sessions) > 1:
             write_bytes(run.tasks, config.to_yaml().encode())

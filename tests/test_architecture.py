@@ -21,7 +21,7 @@ ORDER = [
     ("callbacks", "zoo", "report", "progress"),
     ("algorithms",),
     ("policies", "contrib", "evaluation", "replay", "diagnostics"),
-    ("networks", "envs", "runs", "config_files"),
+    ("networks", "envs", "runs", "config_files", "labels"),
     ("spectral", "targets", "losses", "optimizers", "config"),
     ("errors", "terminal", "signals"),
 ]

@@ -66,7 +66,7 @@ def _table(agents: Mapping[str, Mapping[str, Any]]) -> Table:
     for name, entry in agents.items():
         table.add_row(
             name,
-            entry["algo"],
+            entry.get("title", entry["algo"]),
             entry["sn_layers"],
             f"{entry['timesteps']:,}",
             f"{entry['mean']:.1f} ± {entry['std']:.1f}",

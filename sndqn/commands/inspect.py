@@ -24,7 +24,7 @@ def inspect(given: str, evaluation: str | None, sha256: str | None, console: Con
     say(console, about.settings.describe())
     say(
         console,
-        f"{about.algo}, {about.timesteps:,} steps, seed {about.seed}; sha256 {agent.sha256}",
+        f"{about.name}, {about.timesteps:,} steps, seed {about.seed}; sha256 {agent.sha256}",
     )
     folder, which = chosen_evaluation(place, evaluation)
     record = read_evaluation(folder)

@@ -92,6 +92,7 @@ def _entry(folder: Path) -> dict[str, Any]:
     return {
         "env": about.settings.name,
         "algo": about.algo,
+        **({} if about.title is None else {"title": about.title}),
         "sn_layers": about.network.spectral.layers,
         "timesteps": about.timesteps,
         "seed": about.seed,

@@ -14,7 +14,7 @@ _CARD = """\
 
 | | |
 |---|---|
-| steps | {timesteps:,}, seed {seed} |
+| steps | {timesteps:,}{kept}, seed {seed} |
 | score | {mean:.1f} ± {std:.1f} over {episodes} whole games (ε {epsilon:g}, seed {eval_seed}) |
 | lowest, highest | {lowest:g}, {highest:g} |
 | SHA-256 of `agent.safetensors` | `{sha256}` |
@@ -64,11 +64,12 @@ def card(name: str, agent: Agent, record: EvaluationRecord, provenance: dict[str
     )
     return _CARD.format(
         name=name,
-        what=f"`{about.algo}` {normalised}",
+        what=f"`{about.name}` {normalised}",
         environment=about.settings.describe(),
         env=about.settings.name,
         timesteps=about.timesteps,
         seed=about.seed,
+        kept=_kept(provenance),
         mean=record.mean,
         std=record.std,
         episodes=len(record.episodes),
@@ -85,6 +86,11 @@ def card(name: str, agent: Agent, record: EvaluationRecord, provenance: dict[str
             for row in layer_norms(agent.network, agent.network.observation_space, exact=True)
         ),
     )
+
+
+def _kept(provenance: dict[str, Any]) -> str:
+    """Says so where the weights are not the last ones of the training."""
+    return ", the best of the evaluations on the way" if "kept" in provenance else ""
 
 
 def _without_runs_dir(command: list[str]) -> list[str]:

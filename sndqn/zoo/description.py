@@ -1,9 +1,10 @@
 """What an agent is, besides its weights: values only, each of a closed set or in a sane range."""
 
+import re
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
-from sndqn.config import InitializerName
+from sndqn.config import TITLE, InitializerName
 from sndqn.envs import EnvSettings, settings_from_dict
 from sndqn.errors import AgentFileError
 from sndqn.networks import NetworkSpec, SpectralSettings
@@ -42,6 +43,11 @@ _AGENT = {
     "seed": whole(0, 2**32 - 1),
     "eval_epsilon": number(0, 1),
 }
+# Where there is one: files without are as good.
+_TITLE = Field(
+    "a word of at most 40 letters, digits and . _ + -",
+    lambda value: type(value) is str and re.fullmatch(TITLE, value) is not None,
+)
 _NETWORK = {
     "torso": one_of(*get_args(TorsoName)),
     "torso_kwargs": _ANYTHING,
@@ -96,6 +102,7 @@ class AgentDescription:
         timesteps: Steps it learnt from; 0 where nobody knows.
         seed: Seed of its training.
         eval_epsilon: ε it is evaluated with.
+        title: What the settings of its training are called, "rainbow"; None where that is `algo`.
     """
 
     settings: EnvSettings
@@ -104,6 +111,12 @@ class AgentDescription:
     timesteps: int
     seed: int
     eval_epsilon: float
+    title: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What it was trained as: "rainbow (c51)", or "c51"."""
+        return self.algo if self.title is None else f"{self.title} ({self.algo})"
 
     def to_dict(self) -> dict[str, Any]:
         """Gives the description as JSON data."""
@@ -115,6 +128,7 @@ class AgentDescription:
             "timesteps": self.timesteps,
             "seed": self.seed,
             "eval_epsilon": self.eval_epsilon,
+            **({} if self.title is None else {"title": self.title}),
         }
 
     @classmethod
@@ -130,7 +144,9 @@ class AgentDescription:
             other = isinstance(schema, str) and schema.startswith("sndqn-agent-")
             hint = ": read it with the sndqn that wrote it" if other else ""
             raise AgentFileError(f"expected schema {SCHEMA!r}, found {shortened(schema)}{hint}")
-        values = dict(checked("the agent", data, _AGENT))
+        named = isinstance(data, dict) and "title" in data
+        fields = {**_AGENT, "title": _TITLE} if named else _AGENT
+        values = dict(checked("the agent", data, fields))
         del values["schema"]
         network = _network(values.pop("network"))
         if network.head != HEAD_OF[values["algo"]]:

@@ -263,3 +263,21 @@ def test_messages_about_a_file_steer_no_terminal(words: str) -> None:
     message = str(refusal.value)
     assert len(message.splitlines()) <= 2
     assert all(line.isprintable() for line in message.split("\n"))
+
+
+def test_a_title_is_kept_and_a_file_without_one_is_as_good() -> None:
+    network = new_network(SPEC)
+    plain = description(SPEC)
+    titled = replace(plain, title="rainbow")
+    for about, name in ((plain, "dqn"), (titled, "rainbow (dqn)")):
+        agent = agent_from_bytes(pack(network.state_dict(), about), "file")
+        assert agent.description == about
+        assert agent.description.name == name
+    assert "title" not in plain.to_dict()
+
+
+@pytest.mark.parametrize("title", ["", "a b", "x" * 41, 3, None, "\x1b[2J", "up/../"])
+def test_a_title_that_is_no_word_is_refused(title: Any) -> None:
+    data = {**description(SPEC).to_dict(), "title": title}
+    with pytest.raises(AgentFileError, match="title: expected a word"):
+        AgentDescription.from_dict(data)
