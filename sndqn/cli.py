@@ -45,6 +45,8 @@ class _Parser(argparse.ArgumentParser):
             near = difflib.get_close_matches(word.split("=")[0], options, n=1)
             hint = f": did you mean {near[0]}?" if near else f". `{self.prog} --help` lists them"
             message = f"no option is called {word!r}{hint}"
+            if not word.startswith("-"):
+                message = f"expected fewer names, found {word!r} too"
         fail(message)
 
 
@@ -225,7 +227,13 @@ def evaluate(argv: Sequence[str]) -> None:
         if (value := getattr(arguments, name)) is not None
     }
     command.evaluate(
-        arguments.agent, given, arguments.name, arguments.output, arguments.sha256, _console()
+        arguments.agent,
+        given,
+        arguments.name,
+        arguments.output,
+        arguments.sha256,
+        _console(),
+        getattr(arguments, "wrappers", ()),
     )
 
 
@@ -330,14 +338,15 @@ def inspect(argv: Sequence[str]) -> None:
         description="Show an agent: what it learnt, its score, and the norm of every layer.",
         allow_abbrev=False,
     )
-    parser.add_argument("agent", help=_AGENT)
+    parser.add_argument("agent", nargs="+", help=f"{_AGENT}; or several")
     _add_evaluation(parser)
     _add_pin(parser)
     arguments = _parsed(parser, argv)
 
     from sndqn.commands import inspect as command
 
-    command.inspect(arguments.agent, arguments.evaluation, arguments.sha256, _console())
+    for agent in arguments.agent:
+        command.inspect(agent, arguments.evaluation, arguments.sha256, _console())
 
 
 def agents(argv: Sequence[str]) -> None:

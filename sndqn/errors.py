@@ -13,6 +13,10 @@ class ConfigError(SndqnError, ValueError):
     """A setting is unknown, out of range, of the wrong type, or contradicts another."""
 
 
+class UntypedCodeError(ConfigError):
+    """Code that a file names, and that runs only where someone types its name."""
+
+
 class EnvironmentNameError(SndqnError, ValueError):
     """A name that no environment of any suite answers to."""
 

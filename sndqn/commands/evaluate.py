@@ -1,5 +1,6 @@
 """`sndqn evaluate`: plays the games of a protocol and keeps them as traces."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from sndqn.components import protocol
 from sndqn.config import TrainConfig, make_config
 from sndqn.config_files import read_config
 from sndqn.envs import describe
-from sndqn.errors import RunFolderError
+from sndqn.errors import ConfigError, RunFolderError
 from sndqn.evaluation import EvaluationProtocol
 from sndqn.evaluation.protocol import STEPS_WITHOUT_LIMIT, limited
 from sndqn.runs.folder import RunFolder, write_bytes
@@ -27,6 +28,7 @@ def evaluate(
     output: str | None,
     sha256: str | None,
     console: Console,
+    wrappers: Sequence[str] = (),
 ) -> None:
     """Evaluates an agent, and keeps the result beside its other evaluations.
 
@@ -40,11 +42,15 @@ def evaluate(
         output: Folder for evaluations and a copy of the agent; None for the agent's own.
         sha256: What the SHA-256 of the agent's file must be; None takes any.
         console: Where to say how it goes.
+        wrappers: Those that were typed; the agent must have learnt with them.
     """
     place = find_agent(given)
     content = read_agent_bytes(place.file)
     agent = agent_from_bytes(content, str(place.file), sha256)
     settings = agent.description.settings
+    for wrapper in wrappers:
+        if wrapper not in getattr(settings, "wrappers", []):
+            raise ConfigError(f"--wrapper {wrapper}: the agent learnt without it: leave it out")
     how = limited(replace(_protocol(place.folder, agent), **changes), settings)
     target = place.output if output is None else RunFolder(Path(output))
     if target.agent.absolute() != place.file.absolute():

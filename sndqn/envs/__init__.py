@@ -13,7 +13,12 @@ from sndqn.envs.settings import (
     MinAtarSettings,
     settings_from_dict,
 )
-from sndqn.envs.typed import import_typed, split_module, use_wrapper, wrapped
+from sndqn.envs.typed import (
+    import_typed,
+    split_module,
+    use_wrapper,
+    wrapped,
+)
 from sndqn.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -22,6 +22,7 @@ from sndqn.errors import (
     RenderingError,
     SndqnError,
     UnsupportedSpaceError,
+    UntypedCodeError,
 )
 
 _FLAT_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
@@ -33,8 +34,9 @@ def make_control_env(
     """Make a registered environment, refusing spaces that Q-learning cannot take.
 
     Raises:
-        EnvironmentNameError: It is not registered, as long as nobody imports its module.
-        ConfigError: It does not take the settings' `env_kwargs`, or a wrapper was not typed.
+        UntypedCodeError: Its module or a wrapper was not typed.
+        EnvironmentNameError: It is not registered.
+        ConfigError: It does not take the settings' `env_kwargs`, or a wrapper does not take it.
         UnsupportedSpaceError: The actions are not Discrete from 0, or the observations nested.
         MissingExtraError: A package that the environment needs is not installed.
         RenderingError: It has no such way to be drawn.
@@ -67,7 +69,7 @@ def _make(settings: ControlSettings, render_mode: str | None) -> gymnasium.Env[A
                 env_id, render_mode=render_mode, disable_env_checker=True, **given
             )
     except UnregisteredEnv as error:
-        raise EnvironmentNameError(_who_registers(settings)) from error
+        raise _unregistered(settings) from error
     except DependencyNotInstalled as error:
         raise MissingExtraError(missing_package(env_id, error)) from error
     except ImportError as error:
@@ -98,15 +100,19 @@ def _require_rendering(settings: ControlSettings, render_mode: str) -> None:
         )
 
 
-def _who_registers(settings: ControlSettings) -> str:
-    """Say what to type, so that an environment is registered."""
+def _unregistered(settings: ControlSettings) -> SndqnError:
+    """Make the error that says what to type, so that an environment is registered."""
     env_id, modules = settings.env_id, settings.modules
     if not modules:
-        return f"{env_id} is not registered: type --import MODULE, the module that registers it"
+        return EnvironmentNameError(
+            f"{env_id} is not registered: type --import MODULE, the module that registers it"
+        )
     if all(module in sys.modules for module in modules):
-        return f"{env_id} is not registered by {' or '.join(modules)}: check --import and the id"
+        return EnvironmentNameError(
+            f"{env_id} is not registered by {' or '.join(modules)}: check --import and the id"
+        )
     options = " ".join(f"--import {module}" for module in modules)
-    return (
+    return UntypedCodeError(
         f"{env_id} is registered by the module {' or '.join(modules)}, which is imported only if "
         f"you type it: {options}"
     )

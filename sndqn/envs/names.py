@@ -3,6 +3,7 @@
 import difflib
 import importlib.util
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,12 @@ from sndqn.envs.settings import (
     title_of,
 )
 from sndqn.envs.typed import import_typed, split_module
-from sndqn.errors import ConfigError, EnvironmentNameError, MissingExtraError
+from sndqn.errors import (
+    ConfigError,
+    EnvironmentNameError,
+    MissingExtraError,
+    UntypedCodeError,
+)
 
 if TYPE_CHECKING:
     from gymnasium.envs.registration import EnvSpec
@@ -63,6 +69,7 @@ def resolve_env(
 
     Raises:
         EnvironmentNameError: No environment has this name, or the id would skip frames twice.
+        UntypedCodeError: Its module or a wrapper was not typed.
         ConfigError: The protocol or an override does not belong to the suite.
         UnsupportedSpaceError: Q-learning cannot take the environment's actions or observations.
         MissingExtraError: The environment needs a package that is not installed.
@@ -120,6 +127,13 @@ def find_env(name: str) -> tuple[str, str]:
 def _meaning(name: str, modules: Sequence[str] = ()) -> _Meaning:
     meaning = _minatar_meaning(name) or _atari_meaning(name) or _control_meaning(name)
     if meaning is None:
+        untyped = [module for module in modules if module not in sys.modules]
+        if untyped:
+            options = " ".join(f"--import {module}" for module in untyped)
+            raise UntypedCodeError(
+                f"{name} is registered by the module {' or '.join(untyped)}, which is imported "
+                f"only if you type it: {options}"
+            )
         raise EnvironmentNameError(_unknown_name(name))
     kind, identity = meaning
     return kind, {**identity, "modules": list(modules)} if kind is ControlSettings else identity

@@ -9,7 +9,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from sndqn.errors import ConfigError
+from sndqn.errors import ConfigError, UntypedCodeError
 
 if TYPE_CHECKING:
     import gymnasium
@@ -77,11 +77,12 @@ def wrapped(
     """Puts an environment into the wrappers of these names, the first one innermost.
 
     Raises:
-        ConfigError: A wrapper was not typed, or does not take the environment.
+        UntypedCodeError: A wrapper was not typed.
+        ConfigError: A wrapper does not take the environment.
     """
     for name in names:
         if name not in _wrappers:
-            raise ConfigError(
+            raise UntypedCodeError(
                 f"{env_name} is to be wrapped in {name}, which runs only if you type it: "
                 f"--wrapper {name} (in Python sndqn.envs.use_wrapper)"
             )
@@ -91,7 +92,8 @@ def wrapped(
             # Someone else's code: anything can come.
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise ConfigError(
-                f"--wrapper {name}: cannot be made with {env_name} alone: {reason}"
+                f"--wrapper {name}: cannot be made with {env_name} alone: {reason}. A class of "
+                "your own can give it what it needs"
             ) from error
     return env
 

@@ -16,6 +16,7 @@ from sndqn.errors import (
     RenderingError,
     TraceError,
     UnsupportedSpaceError,
+    UntypedCodeError,
 )
 from sndqn.evaluation.fingerprints import close_enough, fingerprint
 from sndqn.evaluation.play import Env, QFunction, Step, count_actions, play, run_episode
@@ -231,6 +232,8 @@ def _make_env(trace: Trace, *, render: bool) -> Env:
     try:
         settings = settings_from_dict(trace.settings)
         return make_env(settings, render_mode="rgb_array" if render else None)
+    except UntypedCodeError:
+        raise
     except _NO_ENVIRONMENT as error:
         raise TraceError(f"expected the settings of an environment, found: {error}") from error
 

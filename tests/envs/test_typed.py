@@ -1,15 +1,16 @@
 """Code that a person names runs; code that a file names does not."""
 
-import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gymnasium
 import pytest
 
-from sndqn.envs import make_env, resolve_env
+from sndqn import cli
+from sndqn.envs import make_env, resolve_env, typed
 from sndqn.envs.typed import import_typed, split_module, use_wrapper
-from sndqn.errors import ConfigError, EnvironmentNameError
+from sndqn.errors import ConfigError, UntypedCodeError
 
 MODULE = """
 import gymnasium, numpy
@@ -52,26 +53,45 @@ FEW += ["--eval-episodes", "1", "--no-tensorboard", "--threads", "1"]
 GOAL = ["--env-kwargs", "{goal: [4, {way: east}]}"]
 
 
+FLAT = ["--wrapper", "gymnasium.wrappers:FlattenObservation"]
+
+
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder to work in, where a module of one's own lies."""
     (tmp_path / "corridors.py").write_text(MODULE)
     (tmp_path / "broken.py").write_text("raise ValueError('not today')")
     (tmp_path / "script.py").write_text("raise SystemExit(3)")
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    yield tmp_path
+    for module in ("corridors", "broken", "script"):
+        sys.modules.pop(module, None)
+    gymnasium.registry.pop("corridors/Corridor-v0", None)
+    typed._wrappers.clear()
 
 
-def sndqn(*command: str) -> tuple[int, str]:
-    """Types a command in a new process, where nothing is imported yet."""
-    done = subprocess.run(
-        [sys.executable, "-m", "sndqn.cli", *command], capture_output=True, text=True, timeout=120
-    )
-    assert "Traceback" not in done.stderr
-    return done.returncode, done.stdout + done.stderr
+@pytest.fixture
+def sndqn(folder: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """Types a command, as in a new process: nothing is imported or typed yet."""
+
+    def run(*command: str) -> tuple[int, str]:
+        gymnasium.registry.pop("corridors/Corridor-v0", None)
+        sys.modules.pop("corridors", None)
+        typed._wrappers.clear()
+        capsys.readouterr()
+        try:
+            status = cli.main(command)
+        except SystemExit as end:
+            status = int(end.code or 0)
+        done = capsys.readouterr()
+        return status, done.out + done.err
+
+    return run
 
 
-def test_an_agent_of_ones_own_environment_is_used_by_typing_its_module(folder: Path) -> None:
+def test_an_agent_of_ones_own_environment_is_used_by_typing_its_module(
+    folder: Path, sndqn: Callable[..., tuple[int, str]]
+) -> None:
     status, said = sndqn("train", "--env", "corridors:corridors/Corridor-v0", *GOAL, *FEW)
     assert status == 0, said
     (folder / "imported").unlink()
@@ -86,7 +106,9 @@ def test_an_agent_of_ones_own_environment_is_used_by_typing_its_module(folder: P
         assert status == 0, said
 
 
-def test_a_wrapper_is_recorded_and_used_only_where_it_is_typed(folder: Path) -> None:
+def test_a_wrapper_is_recorded_and_used_only_where_it_is_typed(
+    folder: Path, sndqn: Callable[..., tuple[int, str]]
+) -> None:
     wrapper = ["--wrapper", "corridors:Negated", "--wrapper", "gymnasium.wrappers:ClipReward"]
     env = ["--import", "corridors", "--env", "corridors/corridor", *GOAL]
     status, said = sndqn("train", *env, *wrapper, *FEW)
@@ -100,6 +122,8 @@ def test_a_wrapper_is_recorded_and_used_only_where_it_is_typed(folder: Path) -> 
     status, said = sndqn("replay", run, "--import", "corridors")
     assert status == 2
     assert "runs only if you type it: --wrapper corridors:Negated" in said
+    status, said = sndqn("evaluate", run, "--import", "corridors", *wrapper[:2], *FLAT)
+    assert (status, "the agent learnt without it" in said) == (2, True), said
     status, said = sndqn("replay", run, "--import", "corridors", *wrapper[:2])
     assert (status, "replayed exactly" in said) == (0, True), said
 
@@ -150,13 +174,13 @@ def test_a_wrapper_stands_around_every_environment_of_its_settings() -> None:
 
 def test_the_module_before_a_colon_is_imported_as_gymnasium_does(folder: Path) -> None:
     assert split_module("CartPole") == (None, "CartPole")
-    try:
-        with pytest.raises(ConfigError, match=r"required.*Type --env-kwargs '\{goal: \.\.\.\}'"):
-            resolve_env("corridors:corridors/Corridor-v0")
-        settings = resolve_env("corridors:corridors/Corridor-v0", env_kwargs={"goal": [3]})
-        assert (settings.name, settings.modules) == ("corridors/Corridor-v0", ["corridors"])
-    finally:
-        gymnasium.registry.pop("corridors/Corridor-v0", None)
-        sys.modules.pop("corridors", None)
-    with pytest.raises(EnvironmentNameError, match="is registered by the module corridors"):
+    with pytest.raises(ConfigError, match=r"required.*Type --env-kwargs '\{goal: \.\.\.\}'"):
+        resolve_env("corridors:corridors/Corridor-v0")
+    settings = resolve_env("corridors:corridors/Corridor-v0", env_kwargs={"goal": [3]})
+    assert (settings.name, settings.modules) == ("corridors/Corridor-v0", ["corridors"])
+    gymnasium.registry.pop("corridors/Corridor-v0")
+    sys.modules.pop("corridors")
+    with pytest.raises(UntypedCodeError, match=r"only if you type it: --import corridors$"):
+        resolve_env("corridors/Corridor-v0", modules=["corridors"])
+    with pytest.raises(UntypedCodeError, match="is registered by the module corridors"):
         make_env(settings)
