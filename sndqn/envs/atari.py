@@ -10,15 +10,14 @@ new game begins. The differences, most of them shown by
 - Pixels are equal unless the two pooled frames differ in colour: ALE takes greys and then the
   maximum, SB3 the maximum of each colour and then greys. Differences stay below some 40 of 255.
 - Starts: 0 to 29 no-ops under `noop_max=30`, where SB3 makes 1 to 30.
-- FIRE, if asked for: one frame at the start of a game, taken out of the no-ops. SB3 presses FIRE
-  and then action 2 for a whole step each, and again after every lost life.
-- Life loss: the game goes on from the observation itself. SB3 makes one no-op step first and
-  empties the stack.
+- Life loss without FIRE: the game goes on from the observation itself. SB3 makes one no-op step
+  first and empties the stack. With FIRE (protocol `sb3`, `atari_fire.py`) both do what SB3 does.
 - The frame that ends a game is not in the last observation: ALE stops looking when the game is
   over, so the newest frame of that stack is the one before.
 - The cap counts frames since the start's no-ops, SB3's includes them.
 """
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -26,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.error import ResetNeeded
 
+from sndqn.envs.atari_fire import FiringEmulators
 from sndqn.envs.settings import AtariSettings
 from sndqn.errors import ConfigError, EnvironmentNameError
 
@@ -40,7 +40,9 @@ SEED_LIMIT = 2**31
 _SCREEN = (210, 160)
 
 
-def make_emulator(settings: AtariSettings, num_envs: int = 1, **arguments: Any) -> "AtariVectorEnv":
+def make_emulator(
+    settings: AtariSettings, num_envs: int = 1, **arguments: Any
+) -> "AtariVectorEnv | FiringEmulators":
     """Make ale-py's vector environment with the settings' conventions and unclipped rewards.
 
     Args:
@@ -58,6 +60,7 @@ def make_emulator(settings: AtariSettings, num_envs: int = 1, **arguments: Any) 
         raise EnvironmentNameError(
             f"ale-py has no ROM called {settings.game!r}; use resolve_env to find one by name."
         )
+    given = dict(arguments)
     conventions: dict[str, Any] = {
         "max_num_frames_per_episode": settings.max_frames,
         "repeat_action_probability": settings.sticky_actions,
@@ -67,11 +70,23 @@ def make_emulator(settings: AtariSettings, num_envs: int = 1, **arguments: Any) 
         "stack_num": settings.frame_stack,
         "frameskip": settings.frame_skip,
         "noop_max": settings.noop_max,
-        "use_fire_reset": settings.fire_reset,
+        "use_fire_reset": False,
         # Scores need the raw rewards; who trains on clipped ones clips them.
         "reward_clipping": False,
     }
-    return AtariVectorEnv(settings.game, num_envs, **(conventions | arguments))
+    if not settings.fire_reset:
+        return AtariVectorEnv(settings.game, num_envs, **(conventions | arguments))
+    autoreset = arguments.pop("autoreset_mode", None) is not None
+    reports_lives = arguments.pop("life_loss_info", False)
+    arguments["num_threads"] = 1
+    parts = [AtariVectorEnv(settings.game, 1, **(conventions | arguments)) for _ in range(num_envs)]
+    actions = [action.name for action in parts[0].ale.get_action_set()]
+    if "FIRE" not in actions:
+        without = dataclasses.replace(settings, fire_reset=False)
+        return make_emulator(without, num_envs, **given)
+    return FiringEmulators(
+        parts, life_loss=settings.life_loss, reports_lives=reports_lives, autoreset=autoreset
+    )
 
 
 class AtariEnv(gymnasium.Env[Pixels, Any]):
@@ -98,7 +113,7 @@ class AtariEnv(gymnasium.Env[Pixels, Any]):
             "render_fps": 60 / settings.frame_skip,
         }
         self._emulator = make_emulator(settings)
-        self._screen: AtariVectorEnv | None = None
+        self._screen: AtariVectorEnv | FiringEmulators | None = None
         if render_mode is not None:
             height, width = _SCREEN
             self._screen = make_emulator(
@@ -109,6 +124,8 @@ class AtariEnv(gymnasium.Env[Pixels, Any]):
         self.action_space = self._emulator.single_action_space
         self._was_seeded = False
         self._is_over = True
+        # Of FIRE at the start, which belongs to the game's score.
+        self._unpaid = 0.0
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -126,8 +143,10 @@ class AtariEnv(gymnasium.Env[Pixels, Any]):
         self._was_seeded = True
         self._is_over = False
         observations, info = self._emulator.reset(seed=seed)
+        self._unpaid = _extra(info)
         if self._screen is not None:
-            self._keep_frame(*self._screen.reset(seed=seed), info)
+            frames, screen_info = self._screen.reset(seed=seed)
+            self._keep_frame(frames, screen_info, info)
         return observations[0], _single(info)
 
     def step(self, action: int) -> tuple[Pixels, float, bool, bool, dict[str, Any]]:
@@ -145,7 +164,9 @@ class AtariEnv(gymnasium.Env[Pixels, Any]):
             frames, *_, screen_info = self._screen.recv()
             self._keep_frame(frames, screen_info, info)
         self._is_over = bool(terminated[0] or truncated[0])
-        result = float(rewards[0]), bool(terminated[0]), bool(truncated[0]), _single(info)
+        reward = float(rewards[0]) + self._unpaid + _extra(info)
+        self._unpaid = 0.0
+        result = reward, bool(terminated[0]), bool(truncated[0]), _single(info)
         return observations[0], *result
 
     def _keep_frame(
@@ -167,6 +188,11 @@ class AtariEnv(gymnasium.Env[Pixels, Any]):
 
     def close(self) -> None:
         """Do nothing: the emulators end with the object."""
+
+
+def _extra(info: dict[str, Any]) -> float:
+    """Return the rewards of steps that the emulator made by itself."""
+    return float(info["extra"][0] + info["extra_before"][0]) if "extra" in info else 0.0
 
 
 def _single(info: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env.base_vec_env import (
 )
 
 from sndqn.envs.atari import make_emulator
+from sndqn.envs.atari_fire import FiringEmulators
 from sndqn.envs.settings import AtariSettings
 from sndqn.envs.vector import SeededVecEnv
 from sndqn.errors import ConfigError
@@ -46,7 +47,8 @@ class AtariVecEnv(SeededVecEnv):
     Observations are uint8 of shape (n_envs, frame_stack, screen_size, screen_size), newest frame
     last. An environment whose game ends starts the next one in the same step. In training, and
     where the protocol says so, a lost life is a `done` as well: the game goes on, so there
-    `terminal_observation` is the returned observation itself and no `episode` is reported.
+    `terminal_observation` is the returned observation itself and no `episode` is reported. Under
+    `fire_reset` the game goes on from where FIRE leads, and the stack begins anew.
 
     `infos[i]` has `lives` (as of the returned observation), `TimeLimit.truncated` and, when done,
     `terminal_observation`. A game that reaches the cap in the very step of a lost life counts as
@@ -87,6 +89,7 @@ class AtariVecEnv(SeededVecEnv):
         super().__init__(
             n_envs, self._emulator.single_observation_space, self._emulator.single_action_space
         )
+        self._fires = isinstance(self._emulator, FiringEmulators)
         self._n_actions = len(self.get_action_meanings())
         self._game_starts = np.zeros(n_envs, np.int32)
         self._is_stepping = False
@@ -121,6 +124,7 @@ class AtariVecEnv(SeededVecEnv):
         self._game_starts = info["frame_number"] - info["episode_frame_number"]
         for index in indices:
             self._begin_episode(index)
+            self._returns[index] += info["extra"][index] if "extra" in info else 0.0
         result: npt.NDArray[np.uint8] = observations
         return result
 
@@ -166,11 +170,16 @@ class AtariVecEnv(SeededVecEnv):
         """
         starts = info["frame_number"] - info["episode_frame_number"]
         for index in np.flatnonzero(dones).tolist():
-            infos[index]["terminal_observation"] = observations[index]
-            if starts[index] != self._game_starts[index]:
-                infos[index]["terminal_observation"] = info["final_obs"][index]
+            ended = starts[index] != self._game_starts[index]
+            final = info["final_obs"] if ended or self._fires else observations
+            infos[index]["terminal_observation"] = final[index]
+            if self._fires:
+                self._returns[index] += info["extra_before"][index]
+            if ended:
                 infos[index]["TimeLimit.truncated"] = bool(truncated[index])
                 infos[index]["episode"] = self._end_episode(index)
+            if self._fires:
+                self._returns[index] += info["extra"][index]
         self._game_starts = starts
 
     def close(self) -> None:

@@ -104,7 +104,8 @@ class AtariSettings(_Settings):
         sticky_actions: Probability, per frame, that the emulator repeats its previous action.
         life_loss: In training, losing a life ends an episode (not the game).
         clip_rewards: In training, rewards are clipped to [-1, 1].
-        fire_reset: Press FIRE for one frame at the start of a game, where the game has FIRE.
+        fire_reset: Press FIRE, then action 2, for a step each at the start of a game, and under
+            `life_loss` after every lost life; where the game has FIRE. As SB3's wrappers.
         frame_skip: Frames per step; the last two are max-pooled.
         max_frames: A game is truncated after this many frames, no-ops not counted.
         full_action_space: All 18 actions instead of those that the game uses.
@@ -157,7 +158,8 @@ class AtariSettings(_Settings):
         """Return one line that says what the name means under these settings."""
         start = f"0 to {self.noop_max - 1} no-ops" if self.noop_max > 1 else "no no-ops"
         if self.fire_reset:
-            start += " after FIRE"
+            again = ", and after each lost life" if self.life_loss else ""
+            start += f", then FIRE and action 2{again}"
         rules = [
             _sticky_words(self.sticky_actions),
             start,

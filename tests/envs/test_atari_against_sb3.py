@@ -9,6 +9,8 @@ cv2 = pytest.importorskip("cv2", reason="SB3's wrappers need opencv")
 gymnasium = pytest.importorskip("gymnasium")
 ale_py = pytest.importorskip("ale_py")
 wrappers = pytest.importorskip("stable_baselines3.common.atari_wrappers")
+monitor = pytest.importorskip("stable_baselines3.common.monitor")
+vec_envs = pytest.importorskip("stable_baselines3.common.vec_env")
 
 
 def atari(game="Breakout", **kwargs):
@@ -77,14 +79,105 @@ def test_we_make_0_to_29_noops_and_sb3_1_to_30():
     assert (min(frames), max(frames)) == (1, 30)
 
 
-def test_our_fire_is_one_frame_and_sb3s_two_whole_steps():
-    settings = AtariSettings(protocol="sb3", fire_reset=True, noop_max=0)
-    ours = make_env(settings)
-    _, info = ours.reset(seed=0)
-    assert info["episode_frame_number"] == 1
-    theirs = wrappers.FireResetEnv(wrappers.MaxAndSkipEnv(atari(), skip=4))
-    theirs.reset()
-    assert theirs.unwrapped.ale.getEpisodeFrameNumber() == 8
+SB3 = {"protocol": "sb3", "fire_reset": True, "noop_max": 0}
+
+
+def sb3_stack(game):
+    """SB3's own training environment, as make_atari_env makes it, but for the no-ops."""
+    env = monitor.Monitor(atari(game))
+    return vec_envs.VecFrameStack(
+        vec_envs.DummyVecEnv([lambda: wrappers.AtariWrapper(env, noop_max=0)]), 4
+    )
+
+
+@pytest.mark.parametrize(
+    ("title", "game", "pixels"),
+    [("Breakout", "breakout", True), ("Seaquest", "seaquest", False), ("Pong", "pong", False)],
+)
+def test_protocol_sb3_presses_fire_as_sb3s_stack_at_every_start_and_after_every_life(
+    title, game, pixels
+):
+    ours = make_vec_env(AtariSettings(game=game, **SB3), seed=0)
+    theirs = sb3_stack(title)
+    theirs.seed(0)
+    a, b = ours.reset(), theirs.reset()
+    ends = {"life": 0, "game": 0}
+    scores = []
+    for action in script(900, ours.action_space.n):
+        if pixels:
+            assert np.array_equal(a, b.transpose(0, 3, 1, 2))
+        a, our_rewards, our_dones, (info,) = ours.step(np.array([action]))
+        b, their_rewards, their_dones, (their_info,) = theirs.step([action])
+        assert our_rewards == their_rewards
+        assert our_dones == their_dones
+        # The black frames of a new start are where SB3's are, and nowhere else.
+        assert np.array_equal(a.any(axis=(2, 3)), b.any(axis=(1, 2)))
+        if our_dones[0]:
+            ended = "episode" in info
+            assert ended == ("episode" in their_info)
+            ends["game" if ended else "life"] += 1
+            if ended:
+                scores.append((info["episode"]["r"], their_info["episode"]["r"]))
+            elif pixels:
+                final = their_info["terminal_observation"].transpose(2, 0, 1)
+                assert np.array_equal(info["terminal_observation"], final)
+    assert ends["game"] > 0
+    assert ends["life"] > 0 or game == "pong"
+    assert all(our_score == their_score for our_score, their_score in scores)
+
+
+def test_a_game_under_sb3_is_evaluated_as_sb3s_evaluation_plays_it():
+    ours = make_env(AtariSettings(**SB3))
+    theirs = sb3_stack("Breakout")
+    a, _ = ours.reset(seed=0)
+    theirs.seed(0)
+    b = theirs.reset()
+    score = 0.0
+    for action in script(2000, 4):
+        assert np.array_equal(a, b[0].transpose(2, 0, 1))
+        a, reward, terminated, truncated, _ = ours.step(action)
+        b, _, _, (their_info,) = theirs.step([action])
+        score += reward
+        assert (terminated or truncated) == ("episode" in their_info)
+        if terminated or truncated:
+            break
+    assert terminated
+    assert score == their_info["episode"]["r"]
+
+
+def test_fire_is_pressed_for_whole_steps_and_only_where_a_game_has_it():
+    frames = [
+        make_env(AtariSettings(game=game, **SB3)).reset(seed=0)[1]["episode_frame_number"]
+        for game in ("breakout", "freeway")
+    ]
+    assert frames == [8, 0]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_several_emulators_under_sb3_play_the_games_of_one(training):
+    settings = AtariSettings(protocol="sb3", fire_reset=True, sticky_actions=0.25, max_frames=900)
+    vec_env = make_vec_env(settings, 3, seed=5, training=training)
+    seeds = list(vec_env._seeds)
+    vec_env.reset()
+    actions = np.random.default_rng(0).integers(4, size=(500, 3))
+    results = [vec_env.step(a) for a in actions]
+    for index, seed in enumerate(seeds):
+        env = make_env(settings)
+        env.reset(seed=seed)
+        score, games = 0.0, 0
+        for step, action in enumerate(actions[:, index].tolist()):
+            observation, reward, terminated, truncated, _ = env.step(action)
+            score += reward
+            observations, _, dones, infos = results[step]
+            over = terminated or truncated
+            assert over == ("episode" in infos[index])
+            assert dones[index] >= over
+            if over:
+                assert infos[index]["episode"]["r"] == score
+                score, games = 0.0, games + 1
+                observation, _ = env.reset()
+            assert np.array_equal(observations[index], observation)
+        assert games > 0
 
 
 def test_after_a_lost_life_we_go_on_and_sb3_makes_a_noop_step():

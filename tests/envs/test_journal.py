@@ -40,6 +40,7 @@ CASES = [
     ("MinAtar/Seaquest", {}, 300, 50),
     ("Pong", {"noop_max": 30}, 120, 40),
     ("Breakout", {"sticky_actions": 0.25}, 250, 60),
+    ("Breakout", {"sticky_actions": 0.25, "fire_reset": True}, 250, 60),
 ]
 
 
