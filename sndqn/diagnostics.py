@@ -74,8 +74,14 @@ def layer_norms(
 def convolved_sizes(
     network: nn.Module, observation_space: spaces.Space[Any]
 ) -> dict[nn.Module, Pair]:
-    """Finds the height and width of what each convolution of a Q-network sees."""
-    return input_sizes(network, zero_observation(observation_space))
+    """Finds the height and width of what each convolution of a Q-network sees, on its device."""
+    device = next(network.parameters()).device
+    zeros = zero_observation(observation_space)
+    if isinstance(zeros, dict):
+        zeros = {key: part.to(device) for key, part in zeros.items()}
+    else:
+        zeros = zeros.to(device)
+    return input_sizes(network, zeros)
 
 
 @torch.no_grad()

@@ -51,6 +51,13 @@ def test_the_quick_sigma_of_plain_layers_is_right_and_leaves_no_trace(conv_norm:
     assert [module.training for module in network.modules()] == modes
 
 
+def test_the_sizes_that_convolutions_see_are_found_on_any_device() -> None:
+    network = make_q_network(IMAGE, ACTIONS, sn_layers="none")
+    here = list(convolved_sizes(network, IMAGE).values())
+    assert here == [(44, 44), (10, 10), (4, 4)]
+    assert list(convolved_sizes(network.to("meta"), IMAGE).values()) == here
+
+
 def test_the_quick_sigma_of_a_weight_that_is_not_finite_is_no_number() -> None:
     layer = torch.nn.Linear(3, 2)
     torch.nn.init.constant_(layer.weight, float("inf"))

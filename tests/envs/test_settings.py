@@ -111,7 +111,10 @@ def test_description_is_one_line_and_follows_the_settings():
     )
     changed = AtariSettings(sticky_actions=0.25, noop_max=0, fire_reset=True).describe()
     assert "protocol nature with noop_max=0, sticky_actions=0.25, fire_reset=True" in changed
-    assert "sticky actions 0.25, no no-ops after FIRE" in changed
+    assert (
+        "sticky actions 0.25, no no-ops, then FIRE and action 2, and after each lost life"
+        in changed
+    )
     for settings in (MinAtarSettings(sticky_actions=0.0), ControlSettings()):
         assert settings.describe().startswith(f"{settings.name}: ")
         assert "\n" not in settings.describe()
