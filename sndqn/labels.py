@@ -24,6 +24,7 @@ _SHORT = {
     "learning_starts": "starts",
     "target_update_interval": "target",
     "n_envs": "envs",
+    "eval_every_timesteps": "eval-every",
     "net_arch": "net",
     "optimizer": "",
     "protocol": "",
