@@ -46,7 +46,10 @@ class _Parser(argparse.ArgumentParser):
             hint = f": did you mean {near[0]}?" if near else f". `{self.prog} --help` lists them"
             message = f"no option is called {word!r}{hint}"
             if not word.startswith("-"):
-                message = f"expected fewer names, found {word!r} too"
+                message = (
+                    f"expected no {word!r} here. `{self.prog} --help` shows which options take a "
+                    "value"
+                )
         fail(message)
 
 
@@ -197,7 +200,9 @@ def _train(config: str | None, flags: dict[str, Any]) -> None:
 
     console = _console()
     run = train_agent(resolved, console, flags)
-    say(console, f"Next: sndqn replay {run.path}", style="bold")
+    code = [f" --import {module}" for module in resolved.imports]
+    code += [f" --wrapper {wrapper}" for wrapper in resolved.wrappers]
+    say(console, f"Next: sndqn replay {run.path}{''.join(code)}", style="bold")
 
 
 def evaluate(argv: Sequence[str]) -> None:

@@ -405,7 +405,10 @@ def make_config(values: Mapping[str, Any]) -> TrainConfig:
     try:
         return TrainConfig.model_validate(dict(values))
     except ValidationError as error:
-        raise ConfigError("\n".join(map(_sentence, error.errors()[:2]))) from None
+        faults: dict[Any, list[Any]] = {}
+        for fault in error.errors():
+            faults.setdefault(fault["loc"][:1], []).append(fault)
+        raise ConfigError("\n".join(map(_sentence, list(faults.values())[:2]))) from None
 
 
 def check_keys(values: Mapping[str, Any], source: str) -> None:
@@ -417,15 +420,23 @@ def check_keys(values: Mapping[str, Any], source: str) -> None:
             raise ConfigError(f"{source}: no setting is called {str(key)!r}{hint}")
 
 
-def _sentence(fault: Any) -> str:
+def _sentence(faults: list[Any]) -> str:
+    """Says what is wrong with one setting; one that takes several things has a fault for each."""
+    fault = faults[0]
     if fault["type"] == "value_error" and not fault["loc"]:
         return str(fault["ctx"]["error"])
-    message = fault["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    message = message.replace("a valid dictionary", "{name: value}")
-    message = message.replace("a valid integer, unable to parse string as an integer", "an integer")
-    message = message.replace("a valid number, unable to parse string as a number", "a number")
-    if fault["type"] == "string_pattern_mismatch":
-        message = "auto, cpu, cuda, cuda:N or mps"
     if fault["type"] == "missing":
         return f"{fault['loc'][0]}: missing. Type --{fault['loc'][0]} NAME, such as --env Breakout"
-    return f"{fault['loc'][0]}: expected {message}, found {shortened(fault['input'])}"
+    expected = " or ".join(dict.fromkeys(map(_expected, faults)))
+    return f"{fault['loc'][0]}: expected {expected}, found {shortened(fault['input'])}"
+
+
+def _expected(fault: Any) -> str:
+    if fault["type"] == "string_pattern_mismatch":
+        return "auto, cpu, cuda, cuda:N or mps"
+    message: str = fault["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    if fault["type"] in ("too_long", "too_short"):
+        message = message.removeprefix("Value should have ").partition(" after validation")[0]
+    message = message.replace("a valid dictionary", "{name: value}")
+    message = message.replace("a valid integer, unable to parse string as an integer", "an integer")
+    return message.replace("a valid number, unable to parse string as a number", "a number")

@@ -46,6 +46,14 @@ def test_selections_are_taken_as_yaml_writes_them(written: Any, meant: str) -> N
     ("values", "message"),
     [
         ({"batch_size": 0}, "batch_size: expected greater than 0, found 0"),
+        ({"batch_size": 2**21}, "batch_size: expected less than or equal to 1048576, found"),
+        ({"net_arch": "64,0"}, "net_arch: expected greater than 0, found '0'"),
+        ({"net_arch": [-5]}, "net_arch: expected greater than 0, found -5"),
+        ({"net_arch": [1] * 33}, "net_arch: expected at most 32 items, found"),
+        ({"channels": "-3"}, "channels: expected greater than 0, found '-3'"),
+        ({"channels": []}, "channels: expected at least 1 item, found"),
+        ({"width": 10**9}, "width: expected less than or equal to 1024, found"),
+        ({"sn_bound": "nan"}, "sn_bound: expected a finite number or 'initial', found 'nan'"),
         ({"batch_size": "many"}, "batch_size: expected an integer, found 'many'"),
         ({"batch_size": True}, "batch_size: expected a number, found True"),
         ({"batch_size": 1.5}, "batch_size: expected"),
@@ -167,3 +175,9 @@ def test_every_setting_has_help_and_a_section() -> None:
     assert all(field.description for field in TrainConfig.model_fields.values())
     assert set(SECTIONS) <= set(TrainConfig.model_fields)
     assert next(iter(SECTIONS)) == next(iter(TrainConfig.model_fields))
+
+
+def test_the_module_before_an_environment_is_one_to_import() -> None:
+    config = make_config({"env": "mine:my/Walk-v0,mine:my/Run-v0", "imports": "other"})
+    assert (config.env, config.imports) == ("my/Walk-v0,my/Run-v0", ("other", "mine"))
+    assert make_config(yaml.safe_load(config.to_yaml())) == config
