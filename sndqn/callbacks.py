@@ -282,12 +282,12 @@ class EnvChanges(StatefulCallback):
         return True
 
     def _on_rollout_start(self) -> None:  # between two blocks: no step is under way
-        step, model = self.model.num_timesteps, self.model
+        model: Any = self.model
+        step = model.num_timesteps
         if self.n_made == len(self.coming) or step < self.coming[self.n_made][0]:
             return
         settings = self._change()
-        assert model.env is not None
-        model._last_obs = model.env.reset()  # type: ignore[assignment]
+        model.begin_anew()
         self.console.print(
             f"From step {step:,}: {settings.describe()}", highlight=False, soft_wrap=True
         )

@@ -98,9 +98,10 @@ class Learner(ActAndLearnLoop):
             self._noisy.reset_noise()
 
     def after_learning(self) -> None:
-        """Leaves the mean weights."""
+        """Leaves the mean weights, and no step under way."""
         if self._noisy is not None:
             self._noisy.remove_noise()
+        super().after_learning()
 
     def will_compile(self, total_timesteps: int) -> bool:
         """Says whether a training of so many steps compiles the update."""
@@ -269,4 +270,6 @@ class Learner(ActAndLearnLoop):
         # Tensors of the policy, which is saved already, and what is made anew.
         statistics = ["batch_norm_stats", "batch_norm_stats_target"]
         own = ["_trained", "step_groups", "_compiled", "_compiles_next", "_train_logs", "_noisy"]
-        return [*super()._excluded_save_params(), *statistics, *own]
+        step = ["_stage", "_env_sent_to", "_known_env", "_copies", "_sent", "_received"]
+        step += ["_originals", "_place", "_position"]
+        return [*super()._excluded_save_params(), *statistics, *own, *step]

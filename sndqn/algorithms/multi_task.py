@@ -44,17 +44,26 @@ class MultiTask:
             learner.step_groups = [(0, groups[0]["params"]), (index, head)]
 
     def learn(
-        self, total_timesteps: int, callbacks: Sequence[MaybeCallback] | None = None
+        self,
+        total_timesteps: int,
+        callbacks: Sequence[MaybeCallback] | None = None,
+        reset_num_timesteps: bool = True,
     ) -> "MultiTask":
         """Trains for so many steps of every task.
 
         Args:
             total_timesteps: Of each task.
             callbacks: One, or a list, for each learner; each knows that learner alone.
+            reset_num_timesteps: Whether steps are counted from 0, or games under way go on.
         """
         given = callbacks if callbacks is not None else [None] * len(self.learners)
         going = [
-            (learner, learner.begin_learning(total_timesteps, callback))
+            (
+                learner,
+                learner.begin_learning(
+                    total_timesteps, callback, reset_num_timesteps=reset_num_timesteps
+                ),
+            )
             for learner, callback in zip(self.learners, given, strict=True)
         ]
         running = list(going)
@@ -62,7 +71,7 @@ class MultiTask:
             while running:
                 for pair in list(running):
                     learner, callback = pair
-                    stays = learner.num_timesteps < total_timesteps
+                    stays = learner.num_timesteps < learner._total_timesteps
                     if not (stays and learner.learn_block(callback)):
                         running.remove(pair)
         finally:

@@ -55,6 +55,7 @@ class AtariVecEnv(SeededVecEnv):
     terminated in training.
 
     Emulation begins in `step_async` and overlaps with what the caller does before `step_wait`.
+    Where an exception, such as Ctrl-C, interrupts a call, the next reset makes the emulators anew.
 
     Args:
         settings: The game and its protocol.
@@ -78,22 +79,28 @@ class AtariVecEnv(SeededVecEnv):
             raise ConfigError(f"n_envs must be 1 or more, found {n_envs}.")
         self.settings = settings
         self._clips_rewards = training and settings.clip_rewards
-        with _threads_wait_their_turn():
-            self._emulator = make_emulator(
-                settings,
-                n_envs,
-                life_loss_info=training and settings.life_loss,
-                num_threads=num_threads or min(n_envs, os.cpu_count() or 1),
-                autoreset_mode="SameStep",
-            )
+        self._arguments: dict[str, Any] = {
+            "num_envs": n_envs,
+            "life_loss_info": training and settings.life_loss,
+            "num_threads": num_threads or min(n_envs, os.cpu_count() or 1),
+            "autoreset_mode": "SameStep",
+        }
+        self._make_emulator()
         super().__init__(
             n_envs, self._emulator.single_observation_space, self._emulator.single_action_space
         )
         self._fires = isinstance(self._emulator, FiringEmulators)
         self._n_actions = len(self.get_action_meanings())
         self._game_starts = np.zeros(n_envs, np.int32)
-        self._is_stepping = False
         self._was_seeded = False
+
+    def _make_emulator(self) -> None:
+        with _threads_wait_their_turn():
+            self._emulator = make_emulator(self.settings, **self._arguments)
+        self._is_stepping = False
+        # Whether a call of the emulators is under way. Nobody can tell how far one got that was
+        # interrupted, and to receive a step that was not sent would take forever.
+        self._is_in_doubt = False
 
     def reset(self) -> VecEnvObs:
         """Start a game everywhere; with seeds, if `seed` was called since the last reset."""
@@ -116,11 +123,18 @@ class AtariVecEnv(SeededVecEnv):
     def _restart(
         self, indices: Sequence[int], seeds: npt.NDArray[np.int64] | None
     ) -> npt.NDArray[np.uint8]:
-        if self._is_stepping:
+        if self._is_in_doubt:
+            self._make_emulator()
+            fresh = np.random.SeedSequence().generate_state(self.num_envs) >> 1
+            self._emulator.reset(seed=fresh.astype(np.int64))
+        elif self._is_stepping:
             self.step_wait()
         mask = np.zeros(self.num_envs, np.bool_)
         mask[list(indices)] = True
+        self._options = list(self._options)  # another list, as after any reset
+        self._is_in_doubt = True
         observations, info = self._emulator.reset(seed=seeds, options={"reset_mask": mask})
+        self._is_in_doubt = False
         self._game_starts = info["frame_number"] - info["episode_frame_number"]
         for index in indices:
             self._begin_episode(index)
@@ -130,19 +144,21 @@ class AtariVecEnv(SeededVecEnv):
 
     def step_async(self, actions: npt.NDArray[Any]) -> None:
         """Let the emulators start on the actions, integers of shape (n_envs,)."""
-        actions = np.asarray(actions, np.int64)
+        self.actions = actions = np.array(actions, np.int64)
         # ale-py waits forever for the result of an action that does not exist.
         if actions.min() < 0 or actions.max() >= self._n_actions:
             raise ConfigError(
                 f"{self.settings.name} has actions 0 to {self._n_actions - 1}, found {actions}."
             )
+        self._is_in_doubt = True
         self._emulator.send(actions)
-        self._is_stepping = True
+        self._is_stepping, self._is_in_doubt = True, False
 
     def step_wait(self) -> VecEnvStepReturn:
         """Return what the actions led to; the arrays are new at every step."""
+        self._is_in_doubt = True
         observations, rewards, terminated, truncated, info = self._emulator.recv()
-        self._is_stepping = False
+        self._is_stepping, self._is_in_doubt = False, False
         infos = [{"lives": lives, "TimeLimit.truncated": False} for lives in info["lives"].tolist()]
         for index, reward in enumerate(rewards.tolist()):
             self._returns[index] += reward
@@ -184,7 +200,7 @@ class AtariVecEnv(SeededVecEnv):
 
     def close(self) -> None:
         """Do nothing but finish a step under way: the emulators end with the object."""
-        if self._is_stepping:
+        if self._is_stepping and not self._is_in_doubt:
             self.step_wait()
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:

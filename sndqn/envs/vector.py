@@ -95,6 +95,9 @@ class SmallVecEnv(SeededVecEnv):
     Args:
         envs: Distinct environments with equal spaces: Box, Discrete, MultiDiscrete or
             MultiBinary observations, or a Dict of these.
+
+    Attributes:
+        actions: Those of the newest step.
     """
 
     def __init__(self, envs: Sequence[gymnasium.Env[Any, Any]]) -> None:
@@ -104,7 +107,7 @@ class SmallVecEnv(SeededVecEnv):
         super().__init__(len(envs), envs[0].observation_space, envs[0].action_space)
         self.metadata = envs[0].metadata
         self._observations = self._new_observations()
-        self._actions: list[Any] = []
+        self.actions: list[Any] = []
 
     def _new_observations(self) -> Any:
         """Return an array, or a dict of arrays, with room for one observation per environment."""
@@ -142,6 +145,7 @@ class SmallVecEnv(SeededVecEnv):
 
     def reset_envs(self, indices: Sequence[int], seeds: Sequence[int]) -> VecEnvObs:
         """Start seeded games in some environments and leave the others where they are."""
+        self._options = list(self._options)  # another list, as after any reset
         self._observations = copy.deepcopy(self._observations)
         for index, seed in zip(indices, seeds, strict=True):
             observation, self.reset_infos[index] = self.envs[index].reset(seed=seed)
@@ -153,7 +157,7 @@ class SmallVecEnv(SeededVecEnv):
     def step_async(self, actions: np.ndarray[Any, Any]) -> None:
         """Remember the actions; nothing runs before `step_wait`."""
         # Python numbers: environments check and use them faster than NumPy's.
-        self._actions = np.asarray(actions).tolist()
+        self.actions = np.asarray(actions).tolist()
 
     def step_wait(self) -> VecEnvStepReturn:
         """Step every environment; one that is done starts its next game in the same step."""
@@ -161,7 +165,7 @@ class SmallVecEnv(SeededVecEnv):
         rewards = np.empty(self.num_envs, np.float32)
         dones = np.zeros(self.num_envs, np.bool_)
         infos: list[dict[str, Any]] = []
-        for index, action in enumerate(self._actions):
+        for index, action in enumerate(self.actions):
             observation, reward, terminated, truncated, info = self.envs[index].step(action)
             info = {**info, "TimeLimit.truncated": truncated and not terminated}
             rewards[index] = reward

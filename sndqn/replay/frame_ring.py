@@ -72,6 +72,9 @@ class FrameRing(ReplayBuffer):
         self.frame_stack, self.n_steps, self.gamma = frame_stack, n_steps, float(gamma)
         self._allocate()
 
+    # Where an `add` under way began; it stays where one is interrupted.
+    _mark: Any = None
+
     def _allocate(self) -> None:
         """Make empty storage. The few bytes per step besides the frames stay with the CPU."""
         dtype, shape = np.dtype(self.observation_space.dtype), self.obs_shape
@@ -106,6 +109,24 @@ class FrameRing(ReplayBuffer):
         return self._stacks.padding
 
     @property
+    def observations(self) -> Array:  # type: ignore[override]
+        """All observations, as Stable-Baselines3 lays them out: a new array, and a large one."""
+        return self._all_observations(0)
+
+    @property
+    def next_observations(self) -> Array:  # type: ignore[override]
+        """What followed them, as `observations`; after a terminated game, anything."""
+        return self._all_observations(1)
+
+    def _all_observations(self, which: int) -> Array:
+        found = np.zeros((self.buffer_size, self.n_envs, *self.obs_shape), self._stacks.dtype)
+        for index in range(self.size()):
+            envs = np.arange(self.n_envs)
+            indices = np.full(self.n_envs, index)
+            found[index] = self._observations(indices, indices, envs)[which].cpu().numpy()
+        return found
+
+    @property
     def nbytes_per_transition(self) -> float:
         """Bytes of memory per transition once the ring is full, kept observations aside."""
         arrays = (self.actions, self.rewards, self.dones, self.timeouts)
@@ -118,6 +139,7 @@ class FrameRing(ReplayBuffer):
         # Sums of rewards multiply by 0 what lies beyond the newest: it must be finite, and +0.
         self.rewards[: self.size()] = 0
         super().reset()
+        self._mark = None
         self._stacks.clear()
         self._kept.clear()
         self._kept_numbers.fill(-1)
@@ -141,13 +163,29 @@ class FrameRing(ReplayBuffer):
             done: Whether an episode ended, shape (n_envs,).
             infos: Of these `TimeLimit.truncated` is looked at, where an episode ended.
         """
-        ended = np.asarray(done, np.bool_)
+        if self._mark is not None:  # an interrupted call: to be made again from where it began
+            self._stacks.mark = self._mark
+        self._mark = self._stacks.mark
+        self._write(obs, next_obs, action, reward, np.asarray(done, np.bool_), infos)
+        end = self.pos + 1
+        full = self.full or end == self.buffer_size
+        # In one line, which no interruption parts: this is when the transition counts.
+        self.full, self.pos, self._mark = full, end % self.buffer_size, None
+
+    def _write(
+        self,
+        obs: Array,
+        next_obs: Array,
+        action: Array,
+        reward: Array,
+        ended: Flags,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        """Write a transition where the next one belongs, to the same effect if done twice."""
         next_obs = self._as_batch(next_obs)
         place, lost = self._stacks.push(self._as_batch(obs), next_obs, ended)
         if lost is not None:
-            # A game that did not end was left for another: its transition keeps what it led to.
-            going_on = ~self.dones[self.pos - 1, lost.envs]
-            self._keep(self.pos - 1, lost.envs[going_on], lost.observations[going_on])
+            self._keep_last(lost.envs, lost.observations)
         self._release(self.pos)
         self._places[self.pos] = place
         self.actions[self.pos] = action.reshape(self.n_envs)
@@ -156,10 +194,21 @@ class FrameRing(ReplayBuffer):
         self.timeouts[self.pos] = False
         if self.handle_timeout_termination and ended.any():
             self._add_timeouts(next_obs, ended, infos)
-        self.pos += 1
-        if self.pos == self.buffer_size:
-            self.full = True
-            self.pos = 0
+
+    def cut(self) -> None:
+        """Take note that the games under way were left: what is added next begins others."""
+        if self._mark is not None:
+            self._stacks.mark, self._mark = self._mark, None
+        if self.size():
+            left = self._keep_last(np.arange(self.n_envs), self._stacks.expected())
+            self.dones[self.pos - 1, left] = self.timeouts[self.pos - 1, left] = True
+
+    def _keep_last(self, envs: Indices, observations: Array) -> Indices:
+        """Keep what the newest transitions led to, where no game ended; give where that is."""
+        going_on: Flags = ~self.dones[self.pos - 1, envs]
+        self._keep(self.pos - 1, envs[going_on], observations[going_on])
+        left: Indices = envs[going_on]
+        return left
 
     def _add_timeouts(self, next_obs: Array, ended: Flags, infos: list[dict[str, Any]]) -> None:
         """Keep what was cut by a time limit: the next game's start takes its place in the ring."""
@@ -180,8 +229,9 @@ class FrameRing(ReplayBuffer):
         """Drop what was kept for the transitions about to be overwritten."""
         if self._kept.n_kept:
             numbers = self._kept_numbers[index]
-            self._kept.release(numbers[numbers >= 0])
-            numbers.fill(-1)
+            kept = numbers[numbers >= 0]
+            numbers.fill(-1)  # before the rows are free: none may have two owners
+            self._kept.release(kept)
 
     def _get_samples(self, batch_inds: Indices, env: VecNormalize | None = None) -> Any:
         envs = np.random.randint(0, high=self.n_envs, size=len(batch_inds))

@@ -10,7 +10,7 @@ from torch import Tensor
 from sndqn.errors import ConfigError
 from sndqn.replay.batch import Batch
 from sndqn.replay.frame_ring import FrameRing
-from sndqn.replay.rows import Array, Indices
+from sndqn.replay.rows import Indices
 from sndqn.replay.sum_tree import SumTree
 
 # Added to every error, so that a transition with none is still drawn now and then.
@@ -78,18 +78,9 @@ class PrioritizedFrameRing(FrameRing):
         self._tree.clear()
         self._forget()
 
-    def add(
-        self,
-        obs: Array,
-        next_obs: Array,
-        action: Array,
-        reward: Array,
-        done: Array,
-        infos: list[dict[str, Any]],
-    ) -> None:
-        """Append a transition of every environment; see `FrameRing.add`."""
+    def _write(self, *transition: Any) -> None:
+        super()._write(*transition)
         leaves = self.pos * self.n_envs + np.arange(self.n_envs)
-        super().add(obs, next_obs, action, reward, done, infos)
         self._tree.update(leaves, np.full(self.n_envs, self._largest))
 
     def sample(  # type: ignore[override]  # ReplayBufferSamples has no room for weights

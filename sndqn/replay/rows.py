@@ -60,10 +60,13 @@ class Rows:
         size = math.prod(shape)
         self._assign(torch.empty((n_rows, size), dtype=torch_dtype(dtype), device=device))
 
+    _array: Array | None
+
     def _assign(self, tensor: Tensor) -> None:
-        self.tensor = tensor
         # NumPy's view of it: on small batches its overhead is a fraction of torch's.
-        self._array: Array | None = tensor.numpy() if tensor.device.type == "cpu" else None
+        array = tensor.numpy() if tensor.device.type == "cpu" else None
+        # In one line: an interruption must not part them.
+        self.tensor, self._array = tensor, array
 
     def __len__(self) -> int:
         return len(self.tensor)

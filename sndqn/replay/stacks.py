@@ -68,6 +68,7 @@ class FrameStacks:
         device: Where the frames are.
 
     Attributes:
+        dtype: NumPy dtype of the observations.
         count: How many observations of each environment came since the last `clear`.
         first: The slot that they begin at; a slot has one frame of every environment.
 
@@ -90,6 +91,7 @@ class FrameStacks:
                 f"along their first dimension; found shape {shape}. Use frame_stack=1 otherwise."
             )
         self.n_envs, self.frame_stack, self.shape = n_envs, frame_stack, shape
+        self.dtype = dtype
         # Channels per frame; without stacking nothing ever cuts an observation.
         self._channels = shape[0] // frame_stack if frame_stack > 1 else 0
         self._frame_shape = (self._channels, *shape[1:]) if frame_stack > 1 else shape
@@ -146,6 +148,20 @@ class FrameStacks:
     def _write(self, slot: int, frames: Array) -> None:
         self.frames.write(slice(slot * self.n_envs, (slot + 1) * self.n_envs), frames)
 
+    @property
+    def mark(self) -> tuple[int, str | None, bytes, Flags | None]:
+        """What `push` moves on; given back, an interrupted call can be made again."""
+        return self.count, self.padding, self._expected, self._follows
+
+    @mark.setter
+    def mark(self, mark: tuple[int, str | None, bytes, Flags | None]) -> None:
+        self.count, self.padding, self._expected, self._follows = mark
+
+    def expected(self) -> Array:
+        """Give what followed the newest observations, shape (n_envs, *shape)."""
+        flat = np.frombuffer(self._expected, self.dtype)
+        return flat.reshape(self.n_envs, *self.shape)
+
     def push(
         self, observations: Array, next_observations: Array, ended: Flags
     ) -> tuple[int, Lost | None]:
@@ -192,8 +208,7 @@ class FrameStacks:
             if self.frame_stack > 1:
                 self._depth[slot] = np.minimum(self._depth[slot - 1], self.frame_stack - 1) + 1
             return None
-        buffer = np.frombuffer(self._expected, observations.dtype)
-        expected = buffer.reshape(observations.shape)
+        expected = self.expected()
         same = equal_rows(observations, expected)
         if self.frame_stack > 1:
             continues = same if self._follows is None else same & self._follows
@@ -289,5 +304,6 @@ class FrameStacks:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         written, device = state["frames"]
+        self.dtype = written.dtype
         self.frames = self._new_frames(written.dtype, get_device(device))
         self.frames.write(slice(0, len(written)), written)

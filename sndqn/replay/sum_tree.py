@@ -35,6 +35,9 @@ class SumTree:
         ConfigError: `size` is not positive.
     """
 
+    # Whether an update is under way. One that was interrupted leaves sums of other leaves.
+    _is_updating = False
+
     def __init__(self, size: int) -> None:
         if size < 1:
             raise ConfigError(f"A sum tree needs 1 leaf or more, found size={size}.")
@@ -51,10 +54,12 @@ class SumTree:
             n_nodes = -(-n_nodes // _CHILDREN)
             self._levels.append(np.zeros((n_nodes, _CHILDREN)))
         self._root: Priorities = np.zeros(n_nodes)
+        self._is_updating = False
 
     @property
     def total(self) -> float:
         """Sum of all leaves."""
+        self._finish_update()
         return float(self._root.sum())
 
     @property
@@ -85,11 +90,23 @@ class SumTree:
         if indices.min(initial=0) < 0 or indices.max(initial=0) >= self.size:
             bad = indices[(indices < 0) | (indices >= self.size)][0]
             raise IndexError(f"Leaves are numbered from 0 to {self.size - 1}, found {bad}.")
+        self._finish_update()
+        self._is_updating = True
         for level in self._levels:
             level.reshape(-1)[indices] = values
             indices = indices // _CHILDREN
             values = level.take(indices, axis=0).sum(axis=1)
         self._root[indices] = values
+        self._is_updating = False
+
+    def _finish_update(self) -> None:
+        """Sums all nodes anew after an update that was interrupted."""
+        if not self._is_updating:
+            return
+        above = [level.reshape(-1) for level in self._levels[1:]] + [self._root]
+        for level, sums in zip(self._levels, above, strict=True):
+            sums[: len(level)] = level.sum(axis=1)
+        self._is_updating = False
 
     def assign(self, values: Priorities) -> None:
         """Make `values` the first leaves and all others 0: the very tree of one update after all.
