@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam as torch_adam
 
 from sndqn.errors import ConfigError
 
@@ -17,6 +18,24 @@ class Moments(NamedTuple):
     exp_avgs: list[Tensor]
     exp_avg_sqs: list[Tensor]
     steps: list[Tensor]
+
+
+_FLAGS = (
+    "amsgrad",
+    "foreach",
+    "maximize",
+    "capturable",
+    "differentiable",
+    "decoupled_weight_decay",
+)
+_TORCH_OPTIONS = (*_FLAGS, "fused", "lr", "weight_decay", "eps")
+_flags_of = operator.itemgetter(*_FLAGS)
+
+
+def _is_plain(group: dict[str, Any]) -> bool:
+    """Says whether a group of parameters asks for nothing that `torch._fused_adam_` leaves out."""
+    plain = not any(_flags_of(group)) and group["fused"] is not False
+    return plain and not isinstance(group["lr"], Tensor) and isinstance(group["betas"][0], float)
 
 
 def _lie_apart(a: Tensor, b: Tensor) -> bool:
@@ -33,7 +52,8 @@ class Adam(torch.optim.Adam):
 
     State and its names are torch's, so either loads what the other saved. On networks of a few
     thousand weights torch's bookkeeping takes longer than the arithmetic; on large ones the fused
-    kernel takes a third of the time of torch's default.
+    kernel takes a third of the time of torch's default. Where a keyword, or a learning rate that is
+    a tensor, asks for more than that kernel does, the step is torch's.
 
     Args:
         params: As in `torch.optim.Adam`.
@@ -41,6 +61,13 @@ class Adam(torch.optim.Adam):
         betas: Decay rates of the two moments.
         eps: Added to the root of the second moment.
         weight_decay: Factor of the weights added to the gradient.
+        amsgrad: As in `torch.optim.Adam`; so are those below.
+        foreach: Whether torch's steps over lists are made.
+        maximize: Whether the gradient is followed upwards.
+        capturable: Whether torch's steps can be captured.
+        differentiable: Whether autograd follows torch's steps.
+        fused: False asks for torch's step, which is not one call.
+        decoupled_weight_decay: Whether weights decay as in AdamW.
 
     Attributes:
         scheduler: A `sndqn.spectral.schedulers.SpectralScheduler` that steers the steps: DivGrad,
@@ -58,11 +85,37 @@ class Adam(torch.optim.Adam):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
     ) -> None:
         self._moments: dict[int, tuple[list[Tensor], Moments]] = {}
         self.scheduler: Any = None
         self.learning_rates: list[Tensor] | None = None
-        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
+        flags: Any = {
+            "amsgrad": amsgrad,
+            "foreach": foreach,
+            "maximize": maximize,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "decoupled_weight_decay": decoupled_weight_decay,
+        }
+        if fused is None and not any(flags.values()):
+            fused = True
+        super().__init__(
+            params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused, **flags
+        )
+        self._step_supports_amp_scaling = False  # a gradient scaler unscales before the step
+
+    @property
+    def makes_own_steps(self) -> bool:
+        """Whether all groups' steps are the one call, which can be traced and steered."""
+        return all(map(_is_plain, self.param_groups))
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -72,9 +125,26 @@ class Adam(torch.optim.Adam):
             with torch.enable_grad():
                 result = closure()
         for index, group in enumerate(self.param_groups):
+            if not _is_plain(group):
+                self._torch_step(index, group)
+                continue
             params = [p for p in group["params"] if p.grad is not None]
             self._step_group(index, group, params, [p.grad for p in params])
         return result
+
+    def _torch_step(self, index: int, group: dict[str, Any]) -> None:
+        """Makes torch's step on a group, past the hooks that a call of its `step` would run."""
+        if self._moments.pop(index, None) is not None:  # torch counts steps parameter by parameter
+            for p in group["params"]:
+                if self.state[p]:
+                    self.state[p]["step"] = self.state[p]["step"].clone()
+        lists: Any = [[] for _ in range(6)]
+        with torch.set_grad_enabled(group["differentiable"]):
+            has_complex = self._init_group(group, *lists)  # type: ignore[no-untyped-call]
+            options: Any = {name: group[name] for name in _TORCH_OPTIONS}
+            options |= dict(zip(("beta1", "beta2"), group["betas"], strict=True))
+            options["has_complex"] = has_complex
+            torch_adam(*lists, **options)
 
     @torch.no_grad()
     def apply(

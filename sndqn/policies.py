@@ -20,34 +20,14 @@ from torch import nn
 
 from sndqn.errors import ConfigError, UnsupportedSpaceError
 from sndqn.networks import NetworkSpec, QNetwork, SpectralSettings, make_q_network
-from sndqn.networks.factory import ACTIVATIONS, make_torso
+from sndqn.networks.extractors import impala_cnn, minatar_cnn, mlp, nature_cnn
+from sndqn.networks.factory import ACTIVATIONS
 from sndqn.networks.heads import HeadName
 from sndqn.networks.initializers import InitializerName
 from sndqn.networks.noisy import noisy_layers, remove_noise, reset_noise, without_noise
 from sndqn.networks.q_network import ActionValues
 from sndqn.optimizers import Adam
 from sndqn.spectral import SpectralLayer
-
-
-def mlp(observation_space: spaces.Space[Any], **kwargs: Any) -> nn.Module:
-    """Makes a hidden layer of `features_dim` units as a features extractor."""
-    return make_torso(observation_space, "mlp", **kwargs)
-
-
-def nature_cnn(observation_space: spaces.Box, **kwargs: Any) -> nn.Module:
-    """Makes sndqn's Nature CNN as a features extractor."""
-    return make_torso(observation_space, "nature_cnn", **kwargs)
-
-
-def minatar_cnn(observation_space: spaces.Box, **kwargs: Any) -> nn.Module:
-    """Makes the MinAtar CNN as a features extractor: `features_extractor_class=minatar_cnn`."""
-    return make_torso(observation_space, "minatar_cnn", **kwargs)
-
-
-def impala_cnn(observation_space: spaces.Box, **kwargs: Any) -> nn.Module:
-    """Makes the IMPALA ResNet as a features extractor: `features_extractor_class=impala_cnn`."""
-    return make_torso(observation_space, "impala_cnn", **kwargs)
-
 
 _CNN_EXTRACTORS: tuple[Callable[..., nn.Module], ...] = (
     SB3NatureCNN,
@@ -107,12 +87,12 @@ class SpectralPolicyMixin:
         self._steering: Any = None
         scheduler = getattr(online, "scheduler", None)
         if scheduler is not None and scheduler.name != "div_out":
-            if not isinstance(self.optimizer, Adam):
-                found = type(self.optimizer)
+            found = self.optimizer
+            if not (isinstance(found, Adam) and found.makes_own_steps):
                 raise ConfigError(
-                    f"sn_scheduler {scheduler.name}: is defined on Adam's step, found "
-                    f"{found.__module__}.{found.__name__}: use sndqn.optimizers.Adam as "
-                    "optimizer_class"
+                    f"sn_scheduler {scheduler.name}: is defined on Adam's plain step, found "
+                    f"{type(found).__module__}.{type(found).__name__}, or flags of torch's Adam: "
+                    "use sndqn.optimizers.Adam as optimizer_class, without flags"
                 )
             self._steering = scheduler
         self._tie_optimizer()
@@ -342,8 +322,7 @@ class SNMlpPolicy(SNDQNPolicy):
 class SNCnnPolicy(SNDQNPolicy):
     """For images: the Nature CNN; -5 to -1 are its convolutions, the 512-unit layer, the output."""
 
-    # A function, so that it stays one where a class would take it for a method.
-    default_extractor = staticmethod(nature_cnn)
+    default_extractor = nature_cnn
 
 
 class SNMultiInputPolicy(SNDQNPolicy):

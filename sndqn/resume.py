@@ -191,6 +191,9 @@ def _restore(
     set_state(part.model, _under(tensors, "model/"), data["model"])
     for name, value in data["logged"].items():
         part.model.logger.record(name, value)
+    if "train/n_updates" in data["logged"]:  # a whole number, and not for TensorBoard
+        n_updates = part.model._n_updates
+        part.model.logger.record("train/n_updates", n_updates, exclude="tensorboard")
 
 
 def _replay(part: Part) -> FrameRing:

@@ -349,3 +349,54 @@ def test_adam_goes_on_with_weights_that_come_to_lie_otherwise() -> None:
         optimizers[1].apply([moved], [gradient])
         assert torch.equal(staying, moved)
         moved.data = moved.detach().t().contiguous().t() if step == 0 else moved.detach().clone()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"amsgrad": True},
+        {"maximize": True},
+        {"foreach": True},
+        {"fused": False},
+        {"fused": True},
+        {"weight_decay": 0.1, "decoupled_weight_decay": True},
+        {"amsgrad": True, "maximize": True, "weight_decay": 0.1},
+        {"lr": torch.tensor(0.01)},
+    ],
+    ids=lambda flags: "-".join(flags),
+)
+def test_every_keyword_of_torchs_adam_gives_torchs_steps(flags: dict[str, Any]) -> None:
+    ours, theirs = network(), network()
+    for model, kind in ((ours, Adam), (theirs, torch.optim.Adam)):
+        parts = list(model.parameters())
+        groups = [{"params": parts[:2], "lr": 0.1}, {"params": parts[2:]}]
+        groups = groups if "lr" not in flags else [{"params": parts}]
+        optimizer = kind(groups, **flags)
+        for step in range(6):
+            for p, g in zip(parts, gradients(model, step), strict=True):
+                p.grad = g
+            optimizer.step(lambda: torch.zeros(()))
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.allclose(a, b, rtol=1e-6, atol=1e-7)
+
+
+def test_torchs_steps_after_our_own_count_on() -> None:
+    ours, theirs = network(), network()
+    for model, optimizer in (
+        (ours, Adam(ours.parameters())),
+        (theirs, torch.optim.Adam(theirs.parameters(), fused=True)),
+    ):
+        advance(model, optimizer, range(5, 8), 0)
+        optimizer.param_groups[0].update(maximize=True)
+        advance(model, optimizer, range(8, 11), 0)
+    assert all(map(torch.equal, ours.parameters(), theirs.parameters()))
+
+
+def test_hooks_run_once_a_step_also_where_torch_makes_it() -> None:
+    model = network()
+    optimizer = Adam(model.parameters(), amsgrad=True)
+    torch.optim.Adam(network().parameters())  # whose class gets hooks of its own
+    calls: list[int] = []
+    optimizer.register_step_post_hook(lambda *_: calls.append(1))
+    advance(model, optimizer, range(3), 0)
+    assert len(calls) == 3

@@ -18,6 +18,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3 import DQN as StockDQN
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecNormalize
 from stable_baselines3.dqn.policies import DQNPolicy
 from tiny_envs import TinyEnv, make_vec_env
@@ -28,7 +29,16 @@ import sndqn
 from sndqn.errors import ConfigError, SelectionError, UnsupportedSpaceError
 from sndqn.networks.noisy import noisy_layers
 from sndqn.optimizers import RMSprop
-from sndqn.policies import SNCnnPolicy, SNMlpPolicy, SNMultiInputPolicy, register
+from sndqn.policies import (
+    SNCnnPolicy,
+    SNMlpPolicy,
+    SNMultiInputPolicy,
+    impala_cnn,
+    minatar_cnn,
+    mlp,
+    nature_cnn,
+    register,
+)
 from sndqn.spectral import SpectralLayer
 
 POLICY = {"mlp": SNMlpPolicy, "cnn": SNCnnPolicy, "dict": SNMultiInputPolicy}
@@ -517,3 +527,32 @@ def test_a_scheduler_without_tracking_is_refused() -> None:
 def test_a_noisy_head_under_normalisation_is_refused_with_what_would_do() -> None:
     with pytest.raises(SelectionError, match=r"is a noisy layer.*Select other layers"):
         make(policy_kwargs={"noisy": True})
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHM.values(), ids=ALGORITHM)
+@pytest.mark.parametrize("extractor", [mlp, nature_cnn, minatar_cnn, impala_cnn])
+def test_torsos_are_features_extractors_that_may_be_told_not_to_scale_images(
+    extractor: Any, algorithm: type[StockDQN]
+) -> None:
+    assert issubclass(extractor, BaseFeaturesExtractor)
+    env = TinyEnv(spaces.Box(0, 1, (2, 36, 36), np.float32))
+    arguments = {"normalize_images": False, "features_extractor_class": extractor}
+    model = algorithm(SNMlpPolicy, env, **FAST, policy_kwargs=arguments).learn(24)
+    network: Any = model.q_net
+    assert isinstance(network.features_extractor, extractor)
+    assert network.features_extractor.features_dim == network.q_net[0].in_features
+    assert not network.normalize_images
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHM.values(), ids=ALGORITHM)
+def test_a_keyword_of_torchs_adam_trains_and_holds_the_bound(algorithm: type[StockDQN]) -> None:
+    arguments = {"optimizer_kwargs": {"amsgrad": True}, "sn_layers": LAYERS}
+    model = algorithm(SNMlpPolicy, make_vec_env("mlp"), **FAST, policy_kwargs=arguments)
+    model.learn(200)
+    state = model.policy.optimizer.state_dict()["state"]
+    assert all("max_exp_avg_sq" in each for each in state.values())
+    network: Any = model.q_net
+    for layer in network.modules():
+        if isinstance(layer, SpectralLayer):
+            norm = torch.linalg.matrix_norm(layer.weight.detach(), 2)
+            assert float(norm) <= 1.02 * float(layer.running_sigma)

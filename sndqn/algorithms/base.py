@@ -178,6 +178,11 @@ class ValueBasedAlgorithm(Learner):
             raise ConfigError(
                 "prioritized: needs sndqn's own replay, and observations that are one array"
             )
+        elif n_steps > 1 and self.replay_buffer_class is None:
+            raise ConfigError(
+                "n_steps: returns of several steps need observations that are one array, found a "
+                "Dict: leave n_steps at 1"
+            )
         super()._setup_model()
         self.n_steps, self.replay_buffer_kwargs = n_steps, given
         self.exploration_schedule: Any = ExplorationSchedule(

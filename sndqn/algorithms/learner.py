@@ -130,11 +130,13 @@ class Learner(ActAndLearnLoop):
                 buffer: Any = self.replay_buffer
                 buffer.update_priorities(buffer.sampled, priorities)
         self._n_updates += gradient_steps
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         if self.device.type == "cpu":  # elsewhere at each record: looking would wait for the device
             self._check_loss()
 
     def _check_loss(self) -> None:
         loss = float(self._train_logs.get("loss", 0.0))
+        self.logger.record("train/loss", loss)
         if not math.isfinite(loss):
             raise TrainingError(
                 f"step {self.num_timesteps}, update {self._n_updates}: expected a finite loss, "
@@ -169,7 +171,8 @@ class Learner(ActAndLearnLoop):
     def has_own_step(self) -> bool:
         """Whether policy and optimiser are sndqn's own, so that the step can be traced."""
         ours = isinstance(self.policy, SpectralPolicyMixin)
-        return ours and isinstance(self.policy.optimizer, Adam)
+        optimizer = self.policy.optimizer
+        return ours and isinstance(optimizer, Adam) and optimizer.makes_own_steps
 
     def moments(self) -> list[Moments]:
         """Gives what the optimiser remembers, group by group; nothing for a foreign one."""
@@ -259,7 +262,8 @@ class Learner(ActAndLearnLoop):
 
     def dump_logs(self) -> None:
         """Writes a record of the logs, the newest update's among them."""
-        self._check_loss()
+        if self._train_logs:
+            self._check_loss()
         if self._n_updates:
             self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         for name, value in self._train_logs.items():

@@ -215,7 +215,20 @@ def make_torso(
         raise ConfigError(f"torso: expected one of {', '.join(_TORSOS)}, found {torso!r}")
     if torso == "combined":
         return CombinedExtractor(observation_space, **kwargs)  # type: ignore[arg-type]
+    shape, arguments = torso_arguments(observation_space, torso, kwargs)
+    return _TORSOS[torso](shape, **arguments)
+
+
+def torso_arguments(
+    observation_space: spaces.Space[Any], torso: TorsoName, kwargs: Mapping[str, Any]
+) -> tuple[Sequence[int], dict[str, Any]]:
+    """Gives the shape of observations as a torso takes them, and its further arguments.
+
+    Raises:
+        UnsupportedSpaceError: The torso does not take them.
+    """
     shape: Sequence[int] = observation_space.shape or ()
+    kwargs = dict(kwargs)
     if torso == "mlp":
         shape = (get_flattened_obs_dim(observation_space),)
         features_dim = kwargs.pop("features_dim", 0)
@@ -232,7 +245,7 @@ def make_torso(
             f"torso {torso}: expected (channels, height, width), found channels last, {shape}: "
             "wrap the environment in stable_baselines3.common.vec_env.VecTransposeImage"
         )
-    return _TORSOS[torso](shape, **kwargs)
+    return shape, kwargs
 
 
 def default_torso(observation_space: spaces.Space[Any]) -> TorsoName:

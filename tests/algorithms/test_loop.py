@@ -1,5 +1,6 @@
 """The loop: the same updates as Stable-Baselines3's, made while the environments run."""
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -22,6 +23,7 @@ import sndqn
 from sndqn.algorithms.batches import frames_in
 from sndqn.envs import make_vec_env as make_settled_vec_env
 from sndqn.envs import resolve_env
+from sndqn.errors import ConfigError
 from sndqn.replay import FrameRing
 
 FAST: dict[str, Any] = {"seed": 0, "device": "cpu", "buffer_size": 300, "learning_starts": 30}
@@ -146,24 +148,53 @@ def test_a_callback_that_stops_training_stops_it_and_training_can_go_on() -> Non
     assert model.num_timesteps >= stopped + 50
 
 
+class Spy(BaseCallback):
+    """Remembers the local variables it is given, when training starts and at each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+        self.at_start: dict[str, Any] = {}
+        self.seen: dict[str, Any] = {}
+
+    def _on_training_start(self) -> None:
+        self.at_start = dict(self.locals)
+
+    def _on_rollout_start(self) -> None:
+        self.calls.append("start")
+
+    def _on_step(self) -> bool:
+        self.seen.update(self.locals)
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self.calls.append("end")
+
+
 def test_callbacks_see_what_they_see_in_stable_baselines3() -> None:
-    seen: dict[str, Any] = {}
-    calls: list[str] = []
+    ours, theirs = Spy(), Spy()
+    model = make(train_freq=4).learn(100, ours)
+    StockDQN("MlpPolicy", cartpoles(), **FAST, train_freq=4).learn(100, theirs)
+    assert ours.calls == theirs.calls
+    assert set(theirs.at_start) <= set(ours.at_start)
+    assert set(theirs.seen) <= set(ours.seen)
+    plain = (bool, int, str)
+    for name, value in theirs.at_start.items():
+        if isinstance(value, plain):
+            assert ours.at_start[name] == value, name
+    assert ours.seen["replay_buffer"] is model.replay_buffer
+    assert ours.seen["num_collected_steps"] == theirs.seen["num_collected_steps"] == 4
+    assert np.array_equal(ours.seen["buffer_actions"], ours.seen["actions"])
 
-    class Spy(BaseCallback):
-        def _on_rollout_start(self) -> None:
-            calls.append("start")
 
-        def _on_step(self) -> bool:
-            seen.update(self.locals)
-            return True
+def test_logs_of_a_run_are_named_after_the_algorithm(tmp_path: Path) -> None:
+    make(tensorboard_log=str(tmp_path)).learn(10)
+    assert [path.name for path in tmp_path.iterdir()] == ["DQN_1"]
 
-        def _on_rollout_end(self) -> None:
-            calls.append("end")
 
-    make(train_freq=4).learn(8, Spy())
-    assert {"actions", "new_obs", "rewards", "dones", "infos"} <= set(seen)
-    assert calls == ["start", "end"] * 2
+def test_returns_of_several_steps_of_a_dictionary_are_refused() -> None:
+    with pytest.raises(ConfigError, match="n_steps"):
+        sndqn.DQN("SNMultiInputPolicy", make_vec_env("dict"), **FAST, n_steps=3)
 
 
 def test_the_same_seed_gives_the_same_run() -> None:
@@ -193,7 +224,10 @@ def test_dict_observations_keep_the_stock_replay() -> None:
     assert model._n_updates > 0
 
 
-def test_logs_are_read_only_when_written() -> None:
+def test_each_update_leaves_its_loss_and_count_where_callbacks_look() -> None:
     model = make().learn(60, log_interval=None)
     assert set(model._train_logs) >= {"loss", "q_mean", "grad_norm"}
-    assert "train/loss" not in model.logger.name_to_value
+    logged = model.logger.name_to_value
+    assert logged["train/loss"] == float(model._train_logs["loss"])
+    assert logged["train/n_updates"] == model._n_updates > 0
+    assert "rollout/exploration_rate" in logged

@@ -163,3 +163,18 @@ def test_the_file_of_a_short_run_is_small(tmp_path: Path) -> None:
     model.learn(100)
     model.save_replay_buffer(tmp_path / "replay")
     assert (tmp_path / "replay.pkl").stat().st_size < 5e6
+
+
+@pytest.mark.parametrize("name", ["CartPole", "stacked CartPole"])
+def test_all_observations_are_where_stable_baselines3_has_them(name: str) -> None:
+    env = REAL[name][0]()
+    both = [
+        DQN("MlpPolicy", env, seed=0, buffer_size=300, device="cpu", replay_buffer_class=kind)
+        for kind in (FrameRing, None)
+    ]
+    ours, theirs = (model.learn(60).replay_buffer for model in both)
+    assert ours is not None
+    assert theirs is not None
+    assert ours.observations.shape == theirs.observations.shape
+    assert ours.next_observations.dtype == theirs.next_observations.dtype
+    assert ours.observations[ours.size() :].max(initial=0) == 0
