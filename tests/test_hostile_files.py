@@ -117,6 +117,8 @@ def environments_known() -> None:
                 make_env(settings_from_dict(data)).close()
             except (SndqnError, gymnasium.error.Error):
                 continue
+        # torch imports more at its first sizes of a network for Discrete observations.
+        agent_from_bytes(agent_bytes(env="Taxi"), "file")
 
 
 GOOD_AGENT = agent_bytes()
