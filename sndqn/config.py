@@ -114,7 +114,8 @@ class TrainConfig(BaseModel):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
     """auto, cpu, cuda, cuda:0, mps."""
     threads: Int = Field(0, ge=0, le=1024)
-    """Threads of one tensor operation; 0 leaves it to torch."""
+    """Threads of one tensor operation; 0: one for small networks, torch's default for large ones,
+    and one while others use the cores."""
     compile: Literal["auto", "always", "never"] = "auto"
     """Whether the update is compiled; auto: on a CPU with g++ or clang++, from 25000 updates on.
     On a GPU "always" captures it in a CUDA graph."""

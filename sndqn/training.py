@@ -35,6 +35,7 @@ from sndqn.runs.lock import RunLock
 from sndqn.session import Session
 from sndqn.signals import StopSignals, TrainingStopped
 from sndqn.terminal import say
+from sndqn.threads import ThreadsCallback, choose_threads
 from sndqn.zoo import Agent, load_agent
 from sndqn.zoo.evaluations import write_evaluation
 
@@ -103,7 +104,10 @@ def _sessions(config: TrainConfig, console: Console, fresh: bool = True) -> list
     if config.threads:
         torch.set_num_threads(config.threads)
     tasks = task_configs(config) if len(task_names(config)) > 1 else [config]
-    return [Session(task, console, fresh) for task in tasks]
+    sessions = [Session(task, console, fresh) for task in tasks]
+    if not config.threads:
+        choose_threads(session.model for session in sessions)
+    return sessions
 
 
 def _train(
@@ -154,6 +158,8 @@ def _learn(
         every = first.config.checkpoint_every_timesteps
         # What the first learner does between two blocks, all others do not: between blocks as well.
         first.callbacks.append(CheckpointCallback(every, total, save, save_ahead, stop, first.warn))
+        if not first.config.threads and torch.get_num_threads() > 1:
+            first.callbacks.append(ThreadsCallback(first.say))
         if checkpoint is not None:
             # When the last learner begins, all have.
             restore = partial(checkpoints.restore, checkpoint)

@@ -18,7 +18,7 @@ ORDER = [
     ("training",),
     ("session",),
     ("components", "transfer", "resume"),
-    ("callbacks", "zoo", "report", "progress"),
+    ("callbacks", "zoo", "report", "progress", "threads"),
     ("algorithms",),
     ("policies", "contrib", "evaluation", "replay", "diagnostics"),
     ("networks", "envs", "runs", "config_files", "labels"),

@@ -111,6 +111,8 @@ def _compile(
         options["cpp.min_chunk_size"] = 2**14
         if one_thread:
             options["cpp.threads"] = 1
+        elif torch.get_num_threads() > 1:
+            options["cpp.dynamic_threads"] = True  # on as many as torch has at each call
         call = _compile_graph(graph, [*example, *reached], options)
     return lambda *inputs: call([*inputs, *reached])
 
@@ -229,9 +231,6 @@ class CompiledUpdate:
         self._moments = algorithm.moments()
         counts = [len({id(step) for step in moments.steps}) for moments in self._moments]
         self._steps_inside = algorithm.has_own_step and set(counts) == {1}
-        if algorithm.has_own_step:
-            # What is begun in one compiled function is not there in another.
-            policy.set_begins_beside(self._steps_inside)
         # Inputs: computed in the loops over the weights, they would be computed for each of them.
         self._sizes = np.zeros((len(self._moments), 2))
         sizes = torch.from_numpy(self._sizes).unbind()  # the same memory, written at every step
@@ -295,13 +294,14 @@ class CompiledUpdate:
         sizes: list[Any] = [None] * n_updates
         if self._steps_inside:
             sizes = self._algorithm.step_sizes(n_updates)
-        for batch, size in zip(batches, sizes, strict=True):
+        for index, (batch, size) in enumerate(zip(batches, sizes, strict=True)):
             self._algorithm.draw_noise()
             if size is not None:
                 self._sizes[:] = size
             outputs = self._update(*self._inputs(batch))
             if self._n_gradients:
                 self._algorithm.apply_gradients(outputs[: self._n_gradients])
+            self._algorithm.settle_sigma(index)
         priorities, *logs = outputs[self._n_gradients :]
         return priorities, dict(zip(self._log_names, logs, strict=True))
 
