@@ -2,110 +2,134 @@
 
     python scripts/measure_sigma.py --output docs/sigma.json
 
-Uncompiled updates with SN on all layers, σ compared after each of the first twenty and every tenth;
-once as sndqn's algorithms make a power iteration, begun in the forward pass ("beside"), and once
-with the whole of it after the step ("after"). Percent of the exact σ, mean and worst over seeds.
+Each shipped configuration with SN on all layers that can have it, from its first update on; its
+buffer is smaller and its first update earlier than shipped, and updates are not compiled. σ is
+compared after each of the first twenty updates and at intervals from then on. What is printed and
+written is how much of the exact σ is missing, in percent: mean and worst over updates and seeds.
 """
 
 import argparse
+import copy
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from needs import need
 
-import sndqn
-from sndqn.envs import make_vec_env, resolve_env
-from sndqn.policies import SNDQNPolicy, minatar_cnn
+from sndqn.components import env_settings, make_model, network_spec
+from sndqn.config import TrainConfig
+from sndqn.config_files import layered_config, shipped_configs
+from sndqn.envs import make_vec_env
 from sndqn.runs.folder import provenance
 from sndqn.spectral import SpectralLayer
 
-POLICIES: dict[str, dict[str, Any]] = {
-    "CartPole": {},
-    "MinAtar/Breakout": {"features_extractor_class": minatar_cnn},
+# The environment of a configuration that is for a whole suite; others have it in their name.
+OF_SUITE = {"atari": "Breakout", "minatar": "MinAtar/Breakout", "control": "CartPole"}
+ENVS = {
+    "acrobot": "Acrobot",
+    "cartpole": "CartPole",
+    "lunarlander": "LunarLander",
+    "mountaincar": "MountainCar",
 }
 LEARNING_STARTS = 500
+# btr's network takes a GPU.
+LEFT_OUT = ("atari/btr",)
+# Updates between comparisons: seconds each on Atari.
+EVERY = {"atari": 100, "minatar": 10, "control": 10}
 
 
-class Measured(sndqn.DQN):
-    """DQN that compares σ after its steps."""
+class Measurement:
+    """Compares σ after updates of a model.
 
-    def measure(self, begins_beside: bool) -> dict[str, list[float]]:
-        """Starts to compare; gives, by layer, where the results will be."""
-        policy: Any = self.policy
-        policy.set_begins_beside(begins_beside)
-        modules = self.q_net.named_modules()
+    Args:
+        model: An algorithm whose updates are not compiled.
+        every: Updates between comparisons, after the first twenty.
+
+    Attributes:
+        missing: Percent of the exact σ, by layer.
+    """
+
+    def __init__(self, model: Any, every: int) -> None:
+        modules = model.q_net.named_modules()
         self._layers = {n: m for n, m in modules if isinstance(m, SpectralLayer)}
-        self._n_steps = 0
-        self._shortfalls: dict[str, list[float]] = {name: [] for name in self._layers}
-        return self._shortfalls
+        self.missing: dict[str, list[float]] = {name: [] for name in self._layers}
+        self._every, self._n_updates = every, 0
+        self._settle, model.settle_sigma = model.settle_sigma, self._settle_and_compare
 
-    def apply_gradients(self, *args: Any) -> None:
-        """Makes the step, then compares."""
-        super().apply_gradients(*args)
-        self._n_steps += 1
-        if self._n_steps > 20 and self._n_steps % 10:
+    def _settle_and_compare(self, index: int) -> None:
+        self._settle(index)
+        self._n_updates += 1
+        if self._n_updates > 20 and self._n_updates % self._every:
             return
         for name, layer in self._layers.items():
-            exact = layer.exact_sigma(effective=False)
-            self._shortfalls[name].append(100 * (1 - float(layer.running_sigma) / exact))
+            afresh = copy.deepcopy(layer)
+            afresh.reset_sigma()
+            sigma = float(layer.running_sigma)
+            exact = max(float(afresh.running_sigma), sigma)
+            self.missing[name].append(100 * (1 - sigma / exact))
 
 
-def shortfalls(
-    env_name: str, learning_rate: float, begins_beside: bool, seed: int, n_updates: int
-) -> dict[str, list[float]]:
-    """Trains once; gives the shortfalls in percent, by layer."""
-    env = make_vec_env(resolve_env(env_name), 4, seed=seed)
-    model = Measured(
-        SNDQNPolicy,
-        env,
-        compile=False,
-        policy_kwargs={"sn_layers": "all", **POLICIES[env_name]},
-        buffer_size=5_000,
-        learning_starts=LEARNING_STARTS,
-        target_update_interval=200,
-        train_freq=1,
-        learning_rate=learning_rate,
-        seed=seed,
-        device="cpu",
-    )
-    found = model.measure(begins_beside)
-    model.learn(LEARNING_STARTS + 4 * n_updates, log_interval=None)
-    return found
+def configurations(chosen: list[str]) -> Iterator[tuple[str, TrainConfig]]:
+    """Gives the configurations to measure, by name."""
+    for name in shipped_configs():
+        suite, stem = name.split("/")
+        ending = stem.rpartition("-")[2]
+        env = ENVS.get(ending, OF_SUITE[suite])
+        if name in LEFT_OUT or (chosen and name not in chosen):
+            continue
+        flags: dict[str, Any] = {
+            "env": env,
+            "sn_layers": "all",
+            "learning_starts": LEARNING_STARTS,
+            "buffer_size": 5_000,
+            "exploration_timesteps": 5_000,
+            "threads": 1,
+        }
+        config = layered_config(suite, env.rpartition("/")[2].lower(), name, flags)
+        if config.noisy:  # SN on a noisy layer is refused
+            config = config.model_copy(update={"sn_layers": "features_extractor"})
+        yield name, config
+
+
+def measure(config: TrainConfig, seed: int, n_updates: int, every: int) -> dict[str, list[float]]:
+    """Trains once; gives the shares of σ that are missing, in percent, by layer."""
+    config = config.model_copy(update={"seed": seed, "compile": "never"})
+    env = make_vec_env(env_settings(config), config.n_envs, seed=seed)
+    model = make_model(config, env, network_spec(config, env.observation_space))
+    measurement = Measurement(model, every)
+    steps = LEARNING_STARTS + n_updates * config.train_freq // config.gradient_steps
+    model.learn(steps, log_interval=None)
+    env.close()
+    return measurement.missing
 
 
 def main() -> None:
-    """Runs all and prints a line for each."""
+    """Measures all and prints a line for each configuration."""
     parser = argparse.ArgumentParser(description="Measures by how much σ is underestimated.")
-    parser.add_argument("--env", nargs="+", default=list(POLICIES), choices=list(POLICIES))
-    parser.add_argument("--learning-rates", nargs="+", type=float, default=[1e-4, 5e-4, 1e-3, 1e-2])
-    parser.add_argument("--updates", type=int, default=500)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--config", nargs="+", default=[], help="names as in configs/ (all)")
+    parser.add_argument("--updates", type=int, default=2000)
+    parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    need(*(["minatar"] if "MinAtar/Breakout" in options.env else []), output=options.output)
     torch.set_num_threads(1)
     rows, machine = [], provenance()
-    for env_name in options.env:
-        for rate in options.learning_rates:
-            for way in ("after", "beside"):
-                runs = [
-                    shortfalls(env_name, rate, way == "beside", seed, options.updates)
-                    for seed in range(options.seeds)
-                ]
-                layers = {
-                    name: {
-                        "mean": float(np.mean([run[name] for run in runs])),
-                        "worst": float(np.max([run[name] for run in runs])),
-                    }
-                    for name in runs[0]
-                }
-                rows.append({"env": env_name, "learning_rate": rate, "way": way, "layers": layers})
-                row = ", ".join(f"{v['mean']:.3f} ({v['worst']:.2f})" for v in layers.values())
-                print(f"{env_name} {rate:g} {way}: {row}", flush=True)
+    for name, config in configurations(options.config):
+        every = EVERY[name.split("/")[0]]
+        runs = [measure(config, seed, options.updates, every) for seed in range(options.seeds)]
+        layers = {
+            layer: {
+                "mean": round(float(np.mean([run[layer] for run in runs])), 4),
+                "worst": round(float(np.max([run[layer] for run in runs])), 3),
+            }
+            for layer in runs[0]
+        }
+        rate = config.learning_rate
+        rows.append({"config": name, "learning_rate": rate, "layers": layers})
+        row = ", ".join(f"{n} {v['mean']:.3f} ({v['worst']:.2f})" for n, v in layers.items())
+        print(f"{name} {rate:g}: {row}", flush=True)
     if options.output:
         record = {"command": " ".join(["python", *sys.argv]), "rows": rows, "provenance": machine}
         options.output.write_text(json.dumps(record, indent=1) + "\n")

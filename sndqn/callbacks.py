@@ -256,7 +256,7 @@ class EvaluationCallback(StatefulCallback):
         """Takes what `get_state` gave."""
         self.best_state, self.next_at = dict(tensors), data["next_at"]
         if data["best_return"] is not None:
-            self.best_return, self.best_step = data["best_return"], data["best_step"]
+            self.best_return, self.best_step = data["best_return"], data.get("best_step")
 
 
 class EnvChanges(StatefulCallback):

@@ -97,29 +97,27 @@ class SpectralPolicyMixin:
             self._steering = scheduler
         self._tie_optimizer()
         self._target = [m for m in target.modules() if isinstance(m, SpectralLayer)]
-        self.set_live_target(True)
 
     def _tie_optimizer(self) -> None:
         self.optimizer.register_step_post_hook(self.after_optimizer_step)
         if self._steering is not None:
             self.optimizer.scheduler = self._steering
 
-    def set_live_target(self, live: bool) -> None:
-        """Says whether the target network computes σ at each use, or is given it at each sync.
+    def trust_sigma(self) -> None:
+        """Has networks in evaluation mode read the stored σ, without a look at the weights.
 
-        Live by default, since Stable-Baselines3 gives no word of a soft update; an algorithm that
-        syncs by `sndqn.algorithms.target_network.sync_target` spares the cost.
+        Not by default, since Stable-Baselines3 gives no word of a soft update, nor does whoever
+        else moves weights; for an algorithm that keeps both networks' σ current, by
+        `sndqn.algorithms.target_network.sync_target`. `predict` looks all the same.
         """
-        for layer in self._target:
-            layer.live = live
+        for layer in (*self._normalised, *self._target):
+            layer.trusts_sigma = True
 
-    def set_begins_beside(self, begins_beside: bool) -> None:
-        """Says whether an update's forward pass begins the iteration that its step ends with.
-
-        Not by default; for an algorithm that makes one such pass before each step.
-        """
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Chooses actions; arguments as Stable-Baselines3's."""
         for layer in self._normalised:
-            layer.begins_beside = begins_beside
+            layer.follow_weight()
+        return super().predict(*args, **kwargs)  # type: ignore[misc]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[misc]
@@ -132,10 +130,13 @@ class SpectralPolicyMixin:
 
     def refine(self) -> None:
         """Makes the power iterations of one optimiser step."""
-        for layer, twin in zip(self._normalised, self._target, strict=True):
+        for layer in self._normalised:
             layer.refine()
-            if twin.live:  # as the twin will: equal to the bit after a hard update
-                layer.refresh_sigma()
+
+    def settle_sigma(self) -> None:
+        """Has σ found anew after an optimiser step that moved the weights far."""
+        for layer in self._normalised:
+            layer.settle()
 
     def parameters_to_vector(self) -> np.ndarray:
         """Gives all parameters one after the other, however they lie in memory."""
@@ -270,9 +271,10 @@ class SNDQNPolicy(SpectralPolicyMixin, DQNPolicy):
         self.q_net.features_extractor = torso  # type: ignore[assignment]
         self.q_net_target.load_state_dict(self.q_net.state_dict())
         self.optimizer = optimizer
-        live = any(layer.live for layer in self._target)
+        trusted = any(layer.trusts_sigma for layer in self._target)
         self._keep_sigma_current(self.q_net, self.q_net_target)
-        self.set_live_target(live)
+        if trusted:
+            self.trust_sigma()
 
     def reset_noise(self) -> None:
         """Draws new noise for the online network's noisy layers and the target's."""

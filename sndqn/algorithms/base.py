@@ -193,7 +193,7 @@ class ValueBasedAlgorithm(Learner):
             self.exploration,
         )
         if isinstance(self.policy, SpectralPolicyMixin):
-            self.policy.set_live_target(False)  # sync_target sees to it
+            self.policy.trust_sigma()
         ours = isinstance(self.policy, SNDQNPolicy)
         self._noisy: Any = self.policy if ours and self.policy.noisy else None
         self._train_logs: dict[str, Tensor] = {}

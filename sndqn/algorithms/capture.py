@@ -83,6 +83,7 @@ class CapturedUpdates:
     """Some updates as one CUDA graph; arguments and errors as `FixedUpdates`."""
 
     def __init__(self, algorithm: Any, samples: Batch, n_updates: int) -> None:
+        self._algorithm = algorithm
         self._fixed = FixedUpdates(algorithm, samples, n_updates)
         self._fixed.load(samples)
         self._graph, self._result = capture(self._fixed.make, self._fixed.changed)
@@ -93,7 +94,7 @@ class CapturedUpdates:
 
         What it gives lies where the next call's will.
         """
-        if not self._fixed.accepts(samples, n_updates):
+        if self._algorithm.settles_sigma() or not self._fixed.accepts(samples, n_updates):
             return None
         self._fixed.load(samples)
         self._graph.replay()

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from sndqn.errors import ConfigError, UnsupportedSpaceError
-from sndqn.spectral.layers import WideLinear
 
 # The smallest images that a torso takes.
 NATURE_SIDE = 36
@@ -207,7 +206,7 @@ def dense_layer(n_flat: int, features_dim: int) -> nn.Module:
     """Makes the layer after flattened convolutions; the identity for no units."""
     if features_dim == 0:
         return nn.Identity()
-    return nn.Sequential(WideLinear(n_flat, features_dim), nn.ReLU())
+    return nn.Sequential(nn.Linear(n_flat, features_dim), nn.ReLU())
 
 
 def flattened_size(cnn: nn.Module, input_shape: Sequence[int]) -> int:

@@ -15,7 +15,6 @@ from sndqn.spectral.layers import (
     SpectralConv2d,
     SpectralLayer,
     SpectralLinear,
-    WideLinear,
 )
 from sndqn.spectral.norms import Pair
 
@@ -45,9 +44,17 @@ def spectral_norm(
         conv_norm: "operator" or "kernel", see `SpectralConv2d`. Ignored for a Linear.
 
     Raises:
-        ConfigError: Another kind of layer, a setting out of range, or a missing input size.
+        ConfigError: Another kind of layer, one whose weight something else makes, a setting out
+            of range, or a missing input size.
     """
-    if type(layer) in (nn.Linear, WideLinear):
+    if type(layer) in (nn.Linear, nn.Conv2d) and not isinstance(
+        layer._parameters.get("weight"), nn.Parameter
+    ):
+        raise ConfigError(
+            f"spectral_norm: expected a {type(layer).__name__} with a weight of its own, found one "
+            "whose weight something else makes, such as weight_norm or pruning: remove that first"
+        )
+    if type(layer) is nn.Linear:
         linear = _reborn(layer, SpectralLinear)
         linear._setup_spectral(bound, mode, n_power_iterations, grad_through_norm)
         return linear
@@ -73,7 +80,7 @@ def remove_spectral_norm(module: nn.Module) -> nn.Module:
         plain.weight = nn.Parameter(module.effective_weight.detach().clone())
         if module.divides_output is not None and isinstance(module.bias, Tensor):
             plain.bias = nn.Parameter((module.bias * module.output_scale).detach())
-        for name in (*SETTINGS, "_images"):
+        for name in SETTINGS:
             del plain.__dict__[name]
         return plain
     for name, layer in _spectral_layers(module):

@@ -1,13 +1,12 @@
 """The factor that holds a layer under its norm, and its gradient."""
 
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sndqn.spectral.norms import LinearMap, Pair
+from sndqn.spectral.norms import LinearMap, matrix_map
 from sndqn.spectral.subspace import TINY, traced
 
 Mode = Literal["normalize", "shrink", "track"]
@@ -22,7 +21,7 @@ class Hold(NamedTuple):
     def scale_of(self, sigma: Tensor) -> Tensor:
         """Gives bound / σ, at most 1 when shrinking, 1 when only tracking; 1 for a zero weight."""
         if self.mode == "track":
-            return torch.ones_like(sigma)
+            return torch.ones_like(self.bound)
         ceiling = self.bound / sigma.clamp_min(TINY)
         if self.mode == "shrink":
             return ceiling.clamp_max(1.0)
@@ -35,90 +34,6 @@ class Hold(NamedTuple):
         """
         slope = -scale.square() / self.bound
         return slope * (scale < 1) if self.mode == "shrink" else slope
-
-
-def wide_linear(x: Tensor, weight: Tensor) -> Tensor:
-    """Computes x Wᵀ, as (W xᵀ)ᵀ where that is faster.
-
-    oneMKL 2024.2 takes half the time for the latter on two threads, and never much longer, where a
-    batch of 16 to 32 meets a large matrix: 0.5 against 1.1 ms for 32 samples and 512 x 3136. Traced
-    products are not oneMKL's.
-    """
-    if not traced() and x.ndim == 2 and 16 <= x.shape[0] <= 32 and weight.numel() >= 2**17:
-        return (weight @ x.t()).t()
-    return F.linear(x, weight)
-
-
-def _beside(
-    product: Callable[[Tensor], Tensor], x: Tensor, vectors: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Gives the products of both with a weight by one product, which reads the weight once.
-
-    Compiled, what computes x stores it where the vectors are.
-    """
-    both, n = product(torch.cat([x, vectors])), len(x)
-    return both[:n], both[n:]
-
-
-def convolution_beside(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    vectors: Tensor,
-    *,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
-    groups: int,
-) -> tuple[Tensor, Tensor]:
-    """Convolves a batch and, beside it, a power iteration's vectors: traced, in one convolution.
-
-    Uncompiled, to copy a batch to where the vectors are takes longer than to convolve two of them.
-
-    Args:
-        x: Shape (batch, *input).
-        weight: As all else in `F.conv2d`.
-        bias: A number for each output channel, or None.
-        vectors: Shape (n, *input).
-        stride: As in `F.conv2d`.
-        padding: As in `F.conv2d`.
-        dilation: As in `F.conv2d`.
-        groups: As in `F.conv2d`.
-
-    Returns:
-        (W * x + b, the images W * vectors, which no gradient knows of).
-    """
-    geometry = stride, padding, dilation, groups
-    if traced():
-        z, images = _ConvolutionBeside.apply(x, weight, vectors, *geometry)  # type: ignore[no-untyped-call]
-        return z if bias is None else z + bias[:, None, None], images
-    with torch.no_grad():
-        images = F.conv2d(vectors, weight, None, *geometry)
-    return F.conv2d(x, weight, bias, *geometry), images
-
-
-class _ConvolutionBeside(torch.autograd.Function):
-    """Takes the gradient of a batch that is convolved along with vectors, and not theirs."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, vectors: Tensor, *geometry: Any
-    ) -> tuple[Tensor, Tensor]:
-        z, images = _beside(lambda x: F.conv2d(x, weight, None, *geometry), x, vectors)
-        ctx.save_for_backward(x, weight)
-        ctx.geometry = geometry
-        ctx.mark_non_differentiable(images)
-        return z, images
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        stride, padding, dilation, groups = ctx.geometry
-        wanted = (*ctx.needs_input_grad[:2], False)
-        grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
-            grad, x, weight, None, stride, padding, dilation, False, (0, 0), groups, wanted
-        )
-        return grad_x, grad_weight, *[None] * 5
 
 
 class NormOf(torch.autograd.Function):
@@ -150,45 +65,27 @@ class LinearThroughNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        u: Tensor,
-        v: Tensor,
-        scale: Tensor,
-        hold: Hold,
-        vectors: Tensor | None,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Takes x (batch, in), W (out, in), u (out,), v (in,), s and a power iteration's vectors.
-
-        Returns:
-            (z, the images W · vectors, which no gradient knows of, if there are vectors).
-        """
-        if vectors is None:
-            z, images = wide_linear(x, weight), None
-        elif traced():
-            z, images = _beside(lambda x: F.linear(x, weight), x, vectors)
-        else:
-            z, images = wide_linear(x, weight), F.linear(vectors, weight)
+        ctx: Any, x: Tensor, weight: Tensor, u: Tensor, v: Tensor, scale: Tensor, hold: Hold
+    ) -> Tensor:
+        """Takes x (batch, in), W (out, in), u (out,), v (in,) and s; gives z (batch, out)."""
+        z = F.linear(x, weight)
         ctx.save_for_backward(x, weight, u, v, scale, z)
         ctx.hold = hold
-        if images is not None:
-            ctx.mark_non_differentiable(images)
-        return z * scale, images
+        return z * scale
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Gives the gradients of x and W."""
         x, weight, u, v, scale, z = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted: let autograd see every step
-            z = linear_through_norm(x, weight, u, v, ctx.hold)
+            z = F.linear(x, weight) * ctx.hold.scale_of(norm_along(matrix_map(weight), u, v))
             needed = [
                 t for t, needs in zip((x, weight), ctx.needs_input_grad, strict=False) if needs
             ]
             grads = iter(torch.autograd.grad(z, needed, grad, create_graph=True))
             return *(next(grads) if needs else None for needs in ctx.needs_input_grad[:2]), *[
                 None
-            ] * 5
+            ] * 4
         grad_z = grad * scale
         grad_x = grad_z @ weight if ctx.needs_input_grad[0] else None
         grad_weight = None
@@ -204,11 +101,9 @@ class LinearThroughNorm(torch.autograd.Function):
                 # The rank-1 term is one sample more of the batch: the same product sums it up.
                 outputs = torch.cat([grad_z, (u * grad_sigma)[None]])
                 grad_weight = outputs.t() @ torch.cat([x, v[None]])
-        return grad_x, grad_weight, *[None] * 5
+        return grad_x, grad_weight, *[None] * 4
 
 
-def linear_through_norm(x: Tensor, weight: Tensor, u: Tensor, v: Tensor, hold: Hold) -> Tensor:
-    """Computes the same by autograd alone: slower, for second derivatives and mixed precision."""
-    with torch.autocast(x.device.type, enabled=False):
-        scale = hold.scale_of(torch.dot(u, torch.mv(weight, v)))
-    return F.linear(x, weight) * scale
+def norm_along(linear_map: LinearMap, u: Tensor, v: Tensor) -> Tensor:
+    """Gives uᵀ A v, which is σ for A's top vectors, by operations that autograd follows."""
+    return (u * linear_map.apply(v[None])[0]).sum()

@@ -10,68 +10,101 @@ Source: Miyato et al., ICLR 2018 (arXiv 1802.05957); Gogianu et al., ICML 2021 (
 """
 
 import math
-from typing import Any, ClassVar, Literal, cast
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sndqn.errors import ConfigError
-from sndqn.spectral.functional import (
-    Hold,
-    LinearThroughNorm,
-    Mode,
-    NormOf,
-    convolution_beside,
-    linear_through_norm,
-    wide_linear,
-)
+from sndqn.spectral.functional import Hold, LinearThroughNorm, Mode, NormOf, norm_along
 from sndqn.spectral.norms import (
     LinearMap,
     Pair,
+    TopVectors,
     certified_norm,
     convolution_map,
     exact_norm,
     matrix_map,
+    subspace_iteration,
     top_singular_vectors,
+    top_vectors,
 )
-from sndqn.spectral.subspace import TINY, as_rows, finite, from_rows, orthonormal, ritz
+from sndqn.spectral.subspace import TINY, orthonormal, ritz, traced
 
 ConvNorm = Literal["operator", "kernel"]
 Bound = float | Literal["initial"]
 
-# Of a matrix's numbers, or of a convolution's input's; a hidden layer of 64 x 64 has as many.
-_LARGE = 2**12
-
-_RUNNING = ("running_u", "running_v", "running_sigma")
+_STATE = ("running_u", "running_v", "running_sigma", "bound")
 SETTINGS = (
     "mode",
     "n_power_iterations",
     "grad_through_norm",
     "bound_is_initial",
     "refined_outside",
-    "begins_beside",
-    "live",
+    "trusts_sigma",
     "divides_output",
+    "_awaited_bound",
 )
+
+# Outputs of a layer whose σ is found by one eigendecomposition: 1 ms for 64, 3 ms for 128.
+_SMALL = 128
+# Of a convolution's input, in numbers. More vectors of a larger one cost too much.
+_LARGE_INPUT = 2**12
+# How far a weight has moved, relatively to σ, as the stored vectors see it: less is rounding, and
+# with more the vectors say little of the new weight.
+_ROUNDING, _JUMP = 1e-4, 0.1
+# A σ that one more power iteration changes by less, relatively, is taken for found.
+_SETTLED, _MOST_ITERATIONS = 1e-4, 30
+# Iterations where Python can look at no number, and so not at whether σ is found.
+_BLIND_ITERATIONS = 4
+
+
+def _working_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Gives what σ is computed in: half precision is too coarse for it."""
+    return dtype if dtype in (torch.float32, torch.float64) else torch.float32
+
+
+def _transformed() -> bool:
+    """Says whether torch.func is at work, under which a layer's buffers cannot be written."""
+    return not torch.compiler.is_compiling() and (
+        torch._C._functorch.peek_interpreter_stack() is not None
+    )
+
+
+def _autocasts(device: torch.device) -> bool:
+    available = torch.amp.is_autocast_available(device.type)  # not on the meta device
+    return available and torch.is_autocast_enabled(device.type)
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    return torch.autocast(device.type, enabled=False) if _autocasts(device) else nullcontext()
 
 
 class SpectralLayer(nn.Module):
     """What the normalised layers share: the power iteration, the scale, and their state.
 
-    In training mode each forward pass refines σ by `n_power_iterations` steps of power iteration;
-    in evaluation mode it reads the stored σ and changes nothing. So a measurement, a second
-    forward pass of Double DQN or an acting step belongs in evaluation mode. Whoever steps the
-    optimiser can do better: set `refined_outside`, and call `refine()` after each step. Then σ
-    belongs to the new weight at once, and the iteration is made once however many passes there are.
+    In training mode each forward pass refines σ by `n_power_iterations` steps of power iteration.
+    Whoever steps the optimiser can do better: set `refined_outside`, and call `refine()` after each
+    step. Then σ belongs to the new weight at once, and the iteration is made once however many
+    passes there are.
+
+    In evaluation mode the layer looks whether its stored σ and vectors still fit the weight, and
+    finds them again where somebody has moved it: a target network that follows by its parameters
+    alone keeps its bound. That takes one product with the vectors a pass. Whoever keeps σ current
+    sets `trusts_sigma` to spare it.
 
     The iteration carries a few vectors at once (subspace iteration with Rayleigh-Ritz: Golub and
     Van Loan, Matrix Computations, 8.2). A single one lags wherever training makes another singular
     value the largest, by up to 23 % in σ on small networks; a runner-up that is followed already
     takes over within the step.
 
+    Weights of half precision are normalised in float32, in which σ and its vectors always are.
+
     Attributes:
         running_u: Left vectors, orthonormal, (n, *shape of one output); the first is the top one.
-        running_v: Right vectors, (n, *shape of one input); the first is the top one, of length 1.
+        running_v: Their images Aᵀ u / σ, (n, *shape of one input); the first has length 1.
         running_sigma: Estimate of the raw weight's σ, a scalar tensor.
         bound: The value σ is held to, a scalar tensor.
         mode: "normalize" scales to the bound; "shrink" only scales down to it; "track" follows σ
@@ -80,14 +113,8 @@ class SpectralLayer(nn.Module):
         grad_through_norm: Whether gradients see that σ depends on the weight.
         refined_outside: Whether forward passes leave the iteration to someone else's `refine()`;
             False by default.
-        begins_beside: Whether a training-mode forward pass multiplies the right vectors along with
-            its batch, for `refine()` to begin with; False by default. Compiled, that is one product
-            instead of two; layers too small to gain by it do not. The vectors then meet the weight
-            from before the gradient step; σ is read off the one after it. For whoever calls
-            `refine()` once after each such pass.
-        live: Whether evaluation mode computes σ from the stored u for the weight as it is, instead
-            of reading the stored σ; False by default. For a network whose weights somebody else
-            moves, as Stable-Baselines3 moves a target network's.
+        trusts_sigma: Whether evaluation mode reads the stored σ without looking whether the weight
+            has moved; False by default.
         divides_output: A tracked layer's whole output, bias and all, is scaled as this mode would
             scale the weight, by a constant to gradients: the scheduler DivOut. None by default.
     """
@@ -102,22 +129,21 @@ class SpectralLayer(nn.Module):
     grad_through_norm: bool
     bound_is_initial: bool
     refined_outside: bool
-    begins_beside: bool
-    live: bool
+    trusts_sigma: bool
     divides_output: Mode | None
 
-    # Vectors followed at once. Over 600 to 2400 steps of DQN on CartPole the 64 x 64 hidden layer's
-    # σ was underestimated at worst by 2.9 to 23 % with 1, 2.7 to 7.3 % with 4, 0.04 to 1 % with 8
-    # (from low to high learning rates).
-    n_vectors: ClassVar[int] = 8
-
-    def _linear_map(self) -> LinearMap:
-        """Gives the layer without its bias as a linear map of one input to one output."""
+    def _linear_map(self, weight: Tensor) -> LinearMap:
+        """Gives a weight of the layer's shape as a map of one input to one output."""
         raise NotImplementedError
 
     def norm_arguments(self) -> dict[str, Any]:
         """Gives what `exact_norm` needs besides the weight."""
         return {}
+
+    @property
+    def _map(self) -> LinearMap:
+        """The layer as it is, as a linear map that no gradient knows of."""
+        return self._linear_map(self.weight.detach().to(_working_dtype(self.weight.dtype)))
 
     def _setup_spectral(
         self, bound: Bound, mode: Mode, n_power_iterations: int, grad_through_norm: bool
@@ -133,35 +159,68 @@ class SpectralLayer(nn.Module):
         self.grad_through_norm = grad_through_norm
         self.bound_is_initial = bound == "initial"
         self.refined_outside = False
-        self.begins_beside = False
-        self._images: Tensor | None
-        self.live = False
+        self.trusts_sigma = False
         self.divides_output = None
-        linear_map, like = self._linear_map(), self.weight.detach()
-        n = min(self.n_vectors, math.prod(linear_map.in_shape), math.prod(linear_map.out_shape))
-        u, v = (like.new_zeros(n, *shape) for shape in (linear_map.out_shape, linear_map.in_shape))
+        like, dtype = self.weight.detach(), _working_dtype(self.weight.dtype)
+        if not like.numel() or like.is_complex():
+            raise ConfigError(
+                "spectral_norm: expected a real weight that is not empty, found one of shape "
+                f"{tuple(like.shape)}, {like.dtype}"
+            )
+        linear_map = self._map
+        sizes = math.prod(linear_map.in_shape), math.prod(linear_map.out_shape)
+        n = min(self._n_vectors(), *sizes)
+        shapes = (linear_map.out_shape, linear_map.in_shape)
+        u, v = (like.new_zeros(n, *shape, dtype=dtype) for shape in shapes)
         if u.ndim == 4 and not like.is_contiguous():  # channels last, then, as the kernel
             u, v = (t.contiguous(memory_format=torch.channels_last) for t in (u, v))
         self.register_buffer("running_u", u)
         self.register_buffer("running_v", v)
-        self.register_buffer("running_sigma", like.new_zeros(()))
-        self.register_buffer("bound", like.new_tensor(1.0 if bound == "initial" else bound))
+        self.register_buffer("running_sigma", like.new_zeros((), dtype=dtype))
+        self.register_buffer("bound", like.new_zeros((), dtype=dtype))
+        self._awaited_bound: Bound | None = bound
+        self._find_first_sigma()
+
+    def _find_first_sigma(self) -> None:
+        """Finds σ of a weight that is there for the first time: on the meta device it is not."""
+        if self._awaited_bound is None or self.weight.is_meta:
+            return
+        bound, self._awaited_bound = self._awaited_bound, None
+        for name in _STATE:
+            if self.get_buffer(name).is_meta:
+                here = torch.zeros_like(self.get_buffer(name), device=self.weight.device)
+                self.register_buffer(name, here)
+        self.bound.fill_(1.0 if bound == "initial" else bound)
         self.reset_sigma()
-        if self.bound_is_initial:
+        if bound == "initial":
             self._hold_initial_norm()
+
+    def _n_vectors(self) -> int:
+        """Gives how many vectors are followed at once."""
+        # Over 600 to 2400 steps of DQN on CartPole the 64 x 64 hidden layer's σ was underestimated
+        # at worst by 2.9 to 23 % with 1, 2.7 to 7.3 % with 4, 0.04 to 1 % with 8 (from low to high
+        # learning rates).
+        return 8
 
     @torch.no_grad()
     def reset_sigma(self) -> None:
         """Finds σ and its vectors afresh, to about 1e-6, whatever the buffers held."""
-        u = top_singular_vectors(self._linear_map(), self.weight.detach())[0]
+        linear_map, n = self._map, len(self.running_u)
+        self.running_sigma.zero_()
+        if self._is_small:  # among as many vectors as there are outputs are the top ones
+            every = torch.eye(self.running_u[0].numel()).to(self.running_u)
+            top = top_vectors(linear_map, every.view(-1, *linear_map.out_shape))
+            self._store(TopVectors(top.u[:n], top.v[:n], top.sigma))
+            return
+        u = top_singular_vectors(linear_map, self.running_u)[0]
         generator = torch.Generator().manual_seed(0)
         others = torch.randn(self.running_u.shape, generator=generator).to(u)
-        self.running_u.copy_(orthonormal(torch.cat([u[None], others[1:]])))
-        self.running_v.zero_()
-        self.running_sigma.zero_()
-        self._images = None
-        self._turn_to_top(self._linear_map())
+        self._store(top_vectors(linear_map, orthonormal(torch.cat([u[None], others[1:]]))))
         self.power_iteration(10)
+
+    @property
+    def _is_small(self) -> bool:
+        return self.running_u[0].numel() <= _SMALL
 
     def _hold_initial_norm(self) -> None:
         if not float(self.running_sigma) > TINY:
@@ -175,59 +234,95 @@ class SpectralLayer(nn.Module):
     def power_iteration(self, n_iterations: int = 1) -> None:
         """Refines the stored σ and vectors for the weight as it is now."""
         for _ in range(n_iterations):
-            self._iterate(self._linear_map().apply(self.running_v))
+            self._store(subspace_iteration(self._map, self.running_v))
 
-    @torch.no_grad()
     def refine(self) -> None:
-        """Makes the power iterations that belong to one gradient step.
+        """Makes the power iterations that belong to one gradient step."""
+        self.power_iteration(self.n_power_iterations)
 
-        The first begins where `begins_beside` has it begun.
+    def _store(self, top: TopVectors) -> None:
+        self.running_u.copy_(top.u)
+        self.running_v.copy_(top.v)
+        self.running_sigma.copy_(torch.where(top.sigma < math.inf, top.sigma, self.running_sigma))
+
+    @property
+    def _stored(self) -> TopVectors:
+        return TopVectors(self.running_u, self.running_v, self.running_sigma)
+
+    @torch.no_grad()
+    def _iterated(self, n_iterations: int) -> TopVectors:
+        """Gives what so many power iterations find, and stores nothing."""
+        top = self._stored
+        for _ in range(n_iterations):
+            top = subspace_iteration(self._map, top.v)
+        return top
+
+    @torch.no_grad()
+    def stretch_of_vectors(self) -> Tensor:
+        """Gives by how much the weight stretches the stored left vectors: never above σ."""
+        return ritz(self._map.adjoint(self.running_u))[1]
+
+    def _refined(self) -> TopVectors:
+        """Gives σ and its vectors for a pass in training mode."""
+        if self.refined_outside:
+            return self._stored
+        if _transformed():
+            return self._iterated(self.n_power_iterations)
+        self.refine()
+        return self._stored
+
+    def _followed(self) -> TopVectors:
+        """Gives σ and its vectors for a pass in evaluation mode."""
+        if self.trusts_sigma:
+            return self._stored
+        if traced() or _transformed() or self.weight.is_meta:
+            return self._iterated(_BLIND_ITERATIONS)
+        self.follow_weight()
+        return self._stored
+
+    @torch.no_grad()
+    def follow_weight(self) -> None:
+        """Brings what is stored up to the weight, if somebody has moved it.
+
+        It fits a weight where Aᵀ u = σ v for each pair. After a small move of a large weight a few
+        power iterations lead back there; else all is found afresh. A move that is orthogonal to
+        every left vector is not seen.
         """
-        n, images = self.n_power_iterations, self._images
-        self._images = None
-        if images is not None:
-            self._iterate(images)
-            n -= 1
-        self.power_iteration(n)
-
-    def _iterate(self, images: Tensor) -> None:
-        """Makes a power iteration of which one half is made: the right vectors' images."""
-        self.running_u.copy_(orthonormal(images))
-        self._turn_to_top(self._linear_map())
-
-    def _begins_iteration(self) -> bool:
-        asked = self.begins_beside and self.training and torch.is_grad_enabled()
-        return asked and self._gains_beside()
-
-    def _gains_beside(self) -> bool:
-        """Says whether one product of batch and vectors takes less than two, compiled."""
-        raise NotImplementedError
-
-    def _turn_to_top(self, linear_map: LinearMap) -> None:
-        """Rotates the left vectors so that the most stretched is first; the right ones follow."""
-        image = linear_map.adjoint(self.running_u)
-        turn, sigma = ritz(image)
-        right = turn(as_rows(image)) / sigma.clamp_min(TINY)
-        self.running_v.copy_(from_rows(finite(right), image))
-        self.running_u.copy_(from_rows(turn(as_rows(self.running_u)), self.running_u))
-        self._store_sigma(sigma)
+        misfit = self._map.adjoint(self.running_u) - self.running_sigma * self.running_v
+        moved, sigma = float(torch.linalg.vector_norm(misfit)), float(self.running_sigma)
+        if sigma > TINY and moved <= _ROUNDING * sigma:
+            return
+        if sigma > TINY and moved <= _JUMP * sigma:
+            self.settle()
+        else:  # or what was moved is not finite
+            self.reset_sigma()
 
     @torch.no_grad()
-    def refresh_sigma(self) -> None:
-        """Computes the stored σ anew for the weight as it is now; the vectors stay."""
-        self._store_sigma(self._stretch())
+    def settle(self) -> None:
+        """Iterates until σ stands still; finds it at once where the layer is small."""
+        if self._is_small:
+            self.reset_sigma()
+            return
+        for _ in range(_MOST_ITERATIONS):
+            before = float(self.running_sigma)
+            self.power_iteration(2)
+            if abs(float(self.running_sigma) - before) <= _SETTLED * before:
+                return
 
-    @torch.no_grad()
-    def _stretch(self) -> Tensor:
-        """Gives σ as the stored vectors see it."""
-        return ritz(self._linear_map().adjoint(self.running_u))[1]
-
-    def _store_sigma(self, sigma: Tensor) -> None:
-        self.running_sigma.copy_(torch.where(sigma < math.inf, sigma, self.running_sigma))
+    def _top(self) -> TopVectors:
+        """Gives σ and its vectors for a pass."""
+        self._find_first_sigma()
+        with _without_autocast(self.weight.device):
+            return self._refined() if self.training else self._followed()
 
     def _differentiates_norm(self) -> bool:
         held = self.mode != "track" and self.grad_through_norm
         return held and self.training and torch.is_grad_enabled()
+
+    def _scale_by_autograd(self, top: TopVectors) -> Tensor:
+        """Gives the scale by plain operations, for what differentiates in ways of its own."""
+        weight = self.weight.to(top.sigma.dtype)
+        return self.hold.scale_of(norm_along(self._linear_map(weight), top.u[0], top.v[0]))
 
     @property
     def hold(self) -> Hold:
@@ -236,8 +331,9 @@ class SpectralLayer(nn.Module):
 
     @property
     def sigma(self) -> Tensor:
-        """The stored estimate of the raw weight's σ, or a live one; a scalar tensor."""
-        return self._stretch() if self.live else self.running_sigma
+        """The raw weight's σ by which the layer acts, a scalar tensor."""
+        self._find_first_sigma()
+        return self.running_sigma if self.training else self._followed().sigma
 
     @property
     def scale(self) -> Tensor:
@@ -249,8 +345,10 @@ class SpectralLayer(nn.Module):
         """The factor on the whole output, bias and all; 1 but for `divides_output`."""
         return Hold(self.bound, self.divides_output or "track").scale_of(self.sigma)
 
-    def _finish(self, z: Tensor) -> Tensor:
-        return z if self.divides_output is None else z * self.output_scale
+    def _finish(self, z: Tensor, sigma: Tensor) -> Tensor:
+        if self.divides_output is None:
+            return z
+        return z * Hold(self.bound, self.divides_output).scale_of(sigma)
 
     @property
     def effective_weight(self) -> Tensor:
@@ -258,42 +356,57 @@ class SpectralLayer(nn.Module):
         return self.weight * (self.scale * self.output_scale)
 
     def exact_sigma(self, *, effective: bool = True) -> float:
-        """Computes σ to rounding, of the effective weight or of the raw one. Changes nothing."""
+        """Computes σ to rounding, of the effective weight or of the raw one."""
         sigma = exact_norm(self.weight, **self.norm_arguments())
         return sigma * float(self.scale * self.output_scale) if effective else sigma
 
     def certified_sigma(self, *, effective: bool = True) -> float:
-        """Bounds σ from above, of the effective weight or of the raw one. Changes nothing."""
+        """Bounds σ from above, of the effective weight or of the raw one."""
         sigma = certified_norm(self.weight, **self.norm_arguments())
         return sigma * float(self.scale * self.output_scale) if effective else sigma
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        # A plain layer's state has a weight and no vectors: take the weight, then find them.
-        plain = prefix + "weight" in state_dict and prefix + "running_sigma" not in state_dict
-        if plain:
-            own = {prefix + name: getattr(self, name) for name in (*_RUNNING, "bound")}
-            state_dict = {**state_dict, **own}
+        # A plain layer's state has a weight and no vectors: take the weight, then find them. Of a
+        # state with another number of vectors take σ, too. The buffers that are there keep their
+        # shapes: Stable-Baselines3 holds on to them.
+        vectors = state_dict.get(prefix + "running_u")
+        own: tuple[str, ...] = ()
+        if vectors is None:
+            own = _STATE if prefix + "weight" in state_dict else ()
+        elif vectors.ndim == self.running_u.ndim and len(vectors) != len(self.running_u):
+            own = _STATE[:2]
+        state_dict = {**state_dict, **{prefix + name: self.get_buffer(name) for name in own}}
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-        if plain:
+        if vectors is not None:
+            self._awaited_bound = None
+            if own:
+                sigma = self.running_sigma.clone()
+                self.reset_sigma()
+                self.running_sigma.copy_(sigma)
+        elif self._awaited_bound is not None:
+            self._find_first_sigma()
+        elif own:
             self.reset_sigma()
             if self.bound_is_initial:
                 self._hold_initial_norm()
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        # As torch moves a module to a device or dtype; σ and its vectors stay in full precision.
+        before = {name: self.get_buffer(name) for name in _STATE}
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, old in before.items():
+            new = self.get_buffer(name)
+            if new.dtype != _working_dtype(new.dtype):
+                self.register_buffer(name, old.to(new.device))
+        return self
+
     def extra_repr(self) -> str:
         """Adds the spectral settings to the plain layer's own."""
-        bound = "initial" if self.bound_is_initial else f"{float(self.bound):g}"
+        bound = f"{float(self.bound):g}" if self._awaited_bound is None else self._awaited_bound
+        bound = "initial" if self.bound_is_initial else bound
         return f"{super().extra_repr()}, bound={bound}, mode={self.mode}"
-
-
-class WideLinear(nn.Linear):
-    """A plain linear layer that multiplies as `SpectralLinear` does: see `wide_linear`."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Applies the layer; x of shape (..., in), the result (..., out)."""
-        z = wide_linear(x, self.weight)
-        return z if self.bias is None else z + self.bias
 
 
 class SpectralLinear(SpectralLayer, nn.Linear):
@@ -327,35 +440,27 @@ class SpectralLinear(SpectralLayer, nn.Linear):
         nn.Linear.__init__(self, in_features, out_features, bias, device=device, dtype=dtype)
         self._setup_spectral(bound, mode, n_power_iterations, grad_through_norm)
 
-    def _linear_map(self) -> LinearMap:
-        return matrix_map(self.weight.detach())
-
-    def _gains_beside(self) -> bool:
-        return self.weight.numel() >= _LARGE
+    def _linear_map(self, weight: Tensor) -> LinearMap:
+        return matrix_map(weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Applies the normalised layer; x of shape (..., in), the result (..., out)."""
-        if self.training and not self.refined_outside:
-            with torch.autocast(x.device.type, enabled=False):
-                self.refine()
-        if self._differentiates_norm():
-            z = self._through_norm(x.flatten(0, -2)).view(*x.shape[:-1], self.out_features)
-        else:
-            z = wide_linear(x, self.weight)
+        top = self._top()
+        if not self._differentiates_norm():
+            z = F.linear(x, self.weight)
             if self.mode != "track":
-                z = z * self.scale
-        return self._finish(z if self.bias is None else z + self.bias)
-
-    def _through_norm(self, x: Tensor) -> Tensor:
-        # Copies: the buffers move in place at the next forward, maybe before this backward.
-        u, v = self.running_u[0].clone(), self.running_v[0].clone()
-        if torch.is_autocast_enabled(x.device.type):
-            return linear_through_norm(x, self.weight, u, v, self.hold)
-        vectors = self.running_v if self._begins_iteration() else None
-        z, self._images = LinearThroughNorm.apply(  # type: ignore[no-untyped-call]
-            x, self.weight, u, v, self.scale, self.hold, vectors
-        )
-        return cast(Tensor, z)
+                z = z * self.hold.scale_of(top.sigma)
+        elif self.weight.dtype == top.sigma.dtype and not (_transformed() or _autocasts(x.device)):
+            # Copies: the buffers move in place at the next forward, maybe before this backward.
+            u, v = top.u[0].clone(), top.v[0].clone()
+            scale, rows = self.hold.scale_of(top.sigma), x.reshape(-1, x.shape[-1])
+            z = LinearThroughNorm.apply(rows, self.weight, u, v, scale, self.hold)  # type: ignore[no-untyped-call]
+            z = z.view(*x.shape[:-1], self.out_features)
+        else:
+            z = F.linear(x, self.weight) * self._scale_by_autograd(top)
+        if self.bias is not None:
+            z = z + self.bias.to(z.dtype)
+        return self._finish(z, top.sigma)
 
 
 class SpectralConv2d(SpectralLayer, nn.Conv2d):
@@ -378,9 +483,6 @@ class SpectralConv2d(SpectralLayer, nn.Conv2d):
 
     conv_norm: ConvNorm
     input_size: Pair | None
-
-    # Fewer: each costs two convolutions of one sample.
-    n_vectors: ClassVar[int] = 2
 
     def __init__(
         self,
@@ -434,15 +536,15 @@ class SpectralConv2d(SpectralLayer, nn.Conv2d):
             "groups": self.groups,
         }
 
-    def _linear_map(self) -> LinearMap:
-        weight = self.weight.detach()
+    def _linear_map(self, weight: Tensor) -> LinearMap:
         if self.conv_norm == "kernel":
             return matrix_map(weight)
         return convolution_map(weight, **self.norm_arguments())
 
-    def _gains_beside(self) -> bool:
-        # Small ones are compiled as products of patches, which the gradient reads too: the batch's.
-        return self.conv_norm == "operator" and self.running_v[0].numel() >= _LARGE
+    def _n_vectors(self) -> int:
+        # Each costs two convolutions of one sample.
+        few = self.conv_norm == "operator" and math.prod(self._map.in_shape) > _LARGE_INPUT
+        return 2 if few else super()._n_vectors()
 
     def norm_arguments(self) -> dict[str, Any]:
         """Gives what `exact_norm` needs besides the weight: the operator's geometry."""
@@ -458,27 +560,20 @@ class SpectralConv2d(SpectralLayer, nn.Conv2d):
                 f"{tuple(x.shape[-2:])}: "
                 'apply spectral_norm with that input_size, or with conv_norm="kernel"'
             )
-        with torch.autocast(x.device.type, enabled=False):
-            if self.training and not self.refined_outside:
-                self.refine()
-            # A kernel is far smaller than what it puts out: here the weight is the one to scale.
-            weight = self.weight
-            if self.mode != "track":
-                weight = weight * self._differentiable_scale()
-        if self._begins_iteration():
-            z, self._images = convolution_beside(
-                x, weight, self.bias, self.running_v, **self._geometry()
-            )
-        else:
-            z = self._conv_forward(x, weight, self.bias)
-        return self._finish(z)
+        top = self._top()
+        # A kernel is far smaller than what it puts out: here the weight is the one to scale.
+        weight = self.weight
+        if self.mode != "track":
+            with _without_autocast(x.device):
+                weight = weight * self._differentiable_scale(top)
+        return self._finish(self._conv_forward(x, weight, self.bias), top.sigma)
 
-    def _differentiable_scale(self) -> Tensor:
+    def _differentiable_scale(self, top: TopVectors) -> Tensor:
         if not self._differentiates_norm():
-            return self.scale
+            return self.hold.scale_of(top.sigma)
+        if _transformed() or self.weight.dtype != top.sigma.dtype:
+            return self._scale_by_autograd(top)
         # Copies, as the buffers move in place.
-        u, v, sigma = (
-            t.clone() for t in (self.running_u[0], self.running_v[0], self.running_sigma)
-        )
-        sigma = NormOf.apply(self.weight, u, v, sigma, self._linear_map())  # type: ignore[no-untyped-call]
+        u, v, sigma = top.u[0].clone(), top.v[0].clone(), top.sigma.clone()
+        sigma = NormOf.apply(self.weight, u, v, sigma, self._map)  # type: ignore[no-untyped-call]
         return self.hold.scale_of(sigma)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
-from sndqn.spectral.subspace import TINY, traced
+from sndqn.spectral.subspace import TINY, as_rows, finite, from_rows, orthonormal, ritz
 
 Pair = tuple[int, int]
 
@@ -80,26 +80,49 @@ def convolution_map(
     # Rows and columns the stride never reaches; the adjoint must give them back, as zeros.
     unreached = [span[i] % stride[i] for i in range(2)]
     geometry = (stride, padding, dilation, groups)
-
-    def adjoint(u: Tensor) -> Tensor:
-        s = stride[0]
-        cells = [size / s for size in weight.shape[2:]]
-        whole = s == stride[1] and all(c.is_integer() for c in cells)
-        if traced() or s < 4 or not whole or (padding, dilation, groups) != ((0, 0), (1, 1), 1):
-            return F.conv_transpose2d(u, weight, None, stride, padding, unreached, groups, dilation)
-        # The same by an unstrided kernel on cells of s x s pixels: half the time at stride 4.
-        height, width = (int(c) for c in cells)
-        kernel = weight.view(*weight.shape[:2], height, s, width, s).permute(0, 1, 3, 5, 2, 4)
-        image = F.pixel_shuffle(F.conv_transpose2d(u, kernel.flatten(1, 3)), s)
-        return F.pad(image, (0, unreached[1], 0, unreached[0])) if any(unreached) else image
-
     return LinearMap(
         apply=lambda v: F.conv2d(v, weight, None, *geometry),
-        adjoint=adjoint,
+        adjoint=lambda u: F.conv_transpose2d(
+            u, weight, None, stride, padding, unreached, groups, dilation
+        ),
         slope=lambda u, v: conv2d_weight(v[None], weight.shape, u[None], *geometry),  # type: ignore[no-untyped-call]
         in_shape=(weight.shape[1] * groups, *input_size),
         out_shape=(weight.shape[0], *out_size),
     )
+
+
+class TopVectors(NamedTuple):
+    """σ of a map and the vectors that are followed to know it.
+
+    Attributes:
+        u: Left vectors, orthonormal, (n, *out_shape); the most stretched first.
+        v: Aᵀ u / σ, (n, *in_shape); the first has length 1.
+        sigma: Estimate of σ, never above it; a scalar tensor. NaN where the map is not finite.
+    """
+
+    u: Tensor
+    v: Tensor
+    sigma: Tensor
+
+
+def subspace_iteration(linear_map: LinearMap, v: Tensor) -> TopVectors:
+    """Makes a power iteration with several vectors at once.
+
+    Args:
+        linear_map: The map A.
+        v: Right vectors, (n, *in_shape).
+
+    Source: Golub and Van Loan, Matrix Computations, 8.2.
+    """
+    return top_vectors(linear_map, orthonormal(linear_map.apply(v)))
+
+
+def top_vectors(linear_map: LinearMap, u: Tensor) -> TopVectors:
+    """Rotates orthonormal left vectors so that the most stretched is first (Rayleigh-Ritz)."""
+    image = linear_map.adjoint(u)
+    turn, sigma = ritz(image)
+    v = from_rows(finite(turn(as_rows(image)) / sigma.clamp_min(TINY)), image)
+    return TopVectors(from_rows(turn(as_rows(u)), u), v, sigma)
 
 
 def top_singular_vectors(

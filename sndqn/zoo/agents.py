@@ -142,6 +142,9 @@ def agent_from_bytes(content: bytes, name: str, sha256: str | None = None) -> Ag
         network.load_state_dict(tensors)
         network.eval()
         _check_norms(network, contents.description.network.spectral)
+        for layer in network.modules():
+            if isinstance(layer, SpectralLayer):
+                layer.trusts_sigma = True  # as in training, to the bit
     except SndqnError as error:
         raise AgentFileError(printable(f"{name}: {error}")) from None
     return Agent(network, contents.description, found)
@@ -257,6 +260,11 @@ def shapes_of(network: nn.Module) -> dict[str, Shape]:
     return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
 
 
+# What a layer follows, as many as the version that saved it thought right.
+_VECTORS = (".running_u", ".running_v")
+_N_VECTORS = range(1, 17)
+
+
 def _compare(
     expected: dict[str, Shape], found: dict[str, Shape], *, others_allowed: bool = False
 ) -> None:
@@ -268,6 +276,8 @@ def _compare(
             if others_allowed:
                 continue
             raise AgentFileError(f"the tensor {name[:60]!r} is not part of its network")
+        if name.endswith(_VECTORS) and found[name] and found[name][0] in _N_VECTORS:
+            expected[name] = (found[name][0], *expected[name][1:])
         if found[name] != expected[name]:
             raise AgentFileError(f"{name!r}: expected {expected[name]}, found {found[name]}")
 
@@ -297,7 +307,4 @@ def _sigma(layer: SpectralLayer) -> float:
     rounds = max(8, min(100, _MAX_SEARCH_BYTES // (8 * size)))
     found = top_singular_vectors(linear_map, weight, rtol=0.01, max_iterations=rounds)[2]
     # The vectors that training followed may see more than so short a search.
-    layer.live = True
-    followed = float(layer.sigma)
-    layer.live = False
-    return max(float(found), followed)
+    return max(float(found), float(layer.stretch_of_vectors()))

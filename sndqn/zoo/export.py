@@ -22,6 +22,7 @@ from sndqn.envs import make_env
 from sndqn.errors import AgentFileError, MissingExtraError
 from sndqn.networks import QNetwork
 from sndqn.networks.factory import ACTIVATIONS, zero_observation
+from sndqn.networks.noisy import NoisyLinear
 from sndqn.spectral import remove_spectral_norm, weight_layers
 from sndqn.spectral.apply import replace_layer
 from sndqn.zoo.agents import Agent
@@ -34,7 +35,7 @@ def effective_network(agent: Agent) -> QNetwork:
     network = copy.deepcopy(agent.network)
     remove_spectral_norm(network)
     for name, layer in list(network.named_modules()):
-        if isinstance(layer, nn.Linear) and type(layer) is not nn.Linear:
+        if isinstance(layer, NoisyLinear):  # acts with its mean weight
             plain = nn.Linear(layer.in_features, layer.out_features)
             plain.load_state_dict({"weight": layer.weight, "bias": layer.bias})
             replace_layer(network, name, plain)

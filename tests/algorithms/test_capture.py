@@ -9,6 +9,7 @@ import torch
 from variants import FEW, VARIANTS, Variant, cartpoles, differences, held, make, state, variants
 
 from sndqn.algorithms.capture import CapturedUpdates, FixedUpdates
+from sndqn.algorithms.learner import SETTLED_UPDATES
 from sndqn.algorithms.target_network import sync_target
 from sndqn.errors import ConfigError
 
@@ -22,9 +23,11 @@ def halving(progress_remaining: float) -> float:
 
 
 def filled(variant: Variant, **kwargs: Any) -> Any:
-    """A model that has filled its replay and made no update yet."""
+    """A model with a full replay, which counts as past the updates that are not captured."""
     told = {"learning_starts": 10**6, "learning_rate": halving, **kwargs}
-    return make(variant, cartpoles(2), **told).learn(400)
+    model = make(variant, cartpoles(2), **told).learn(400)
+    model._n_updates = SETTLED_UPDATES
+    return model
 
 
 def samples_for(model: Any) -> tuple[Any, int]:
@@ -131,7 +134,8 @@ def test_a_thousand_captured_updates_are_the_eager_ones(variant: Variant) -> Non
                 close = 1e-4 * max(float(value.abs().max()), 1e-3)
                 torch.testing.assert_close(state(captured.policy)[name], value, rtol=0, atol=close)
         for layer in held(captured.policy.q_net):
-            assert float(layer.running_sigma) == pytest.approx(float(layer._stretch()), rel=1e-5)
+            stretch = float(layer.stretch_of_vectors())
+            assert float(layer.running_sigma) == pytest.approx(stretch, rel=1e-5)
 
 
 @needs_cuda

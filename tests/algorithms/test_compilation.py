@@ -78,7 +78,9 @@ def check_updates(model: Any, n_updates: int) -> None:
         if model.prioritized:
             replay.update_priorities(replay.sampled, priorities)
         for layer in held(model.q_net):
-            assert float(layer.running_sigma) == pytest.approx(float(layer._stretch()), rel=1e-5)
+            assert float(layer.running_sigma) == pytest.approx(
+                float(layer.stretch_of_vectors()), rel=1e-5
+            )
         with torch.no_grad():
             q_values = model.q_net(observations)
         chosen = q_values.gather(1, compiled.greedy_actions(observations)[:, None])
@@ -376,7 +378,7 @@ def test_another_optimiser_steps_after_what_was_compiled_and_sigma_follows() -> 
     for parameter, value, gradient in zip(model._trained, before, gradients, strict=True):
         torch.testing.assert_close(parameter.detach(), value - lr * gradient, rtol=0, atol=1e-7)
     (layer,) = held(model.q_net)
-    assert float(layer.running_sigma) == pytest.approx(float(layer._stretch()), rel=1e-5)
+    assert float(layer.running_sigma) == pytest.approx(float(layer.stretch_of_vectors()), rel=1e-5)
     assert copy.deepcopy(model.policy).compiled_refine is None, "it knows the original's layers"
 
 

@@ -281,3 +281,18 @@ def test_a_title_that_is_no_word_is_refused(title: Any) -> None:
     data = {**description(SPEC).to_dict(), "title": title}
     with pytest.raises(AgentFileError, match="title: expected a word"):
         AgentDescription.from_dict(data)
+
+
+def test_a_file_whose_layers_follow_another_number_of_vectors_acts_by_its_own_sigma() -> None:
+    spec = NetworkSpec("minatar_cnn", spectral=SpectralSettings("all"))
+    network = new_network(spec, "MinAtar/Breakout")
+    state = network.state_dict()
+    for name, value in state.items():
+        if name.endswith((".running_u", ".running_v")):
+            state[name] = value[:2].clone()
+        if name.endswith(".running_sigma"):
+            state[name] = value * 0.97  # as a lagging power iteration leaves it
+    agent = agent_from_bytes(pack(state, description(spec, "MinAtar/Breakout")), "file")
+    for name, value in agent.network.state_dict().items():
+        if not name.endswith((".running_u", ".running_v")):
+            assert torch.equal(value, state[name]), name
