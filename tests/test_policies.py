@@ -498,7 +498,7 @@ def test_a_copied_policy_is_steered_by_its_own_norms() -> None:
 def test_a_scheduler_of_steps_needs_the_optimiser_it_is_defined_on(
     scheduler: str, optimizer: Any
 ) -> None:
-    with pytest.raises(ConfigError, match=r"found \w+\.\S+\.(Adam|RMSprop): use sndqn"):
+    with pytest.raises(ConfigError, match=r"found \w+\.\S+\.(Adam|RMSprop), or .*: use sndqn"):
         make(policy_kwargs=steered(scheduler, optimizer_class=optimizer, optimizer_kwargs=None))
 
 
