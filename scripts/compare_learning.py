@@ -1,7 +1,7 @@
 """Asks whether speed costs learning: the fast path against the eager reference, seed by seed.
 
-    python scripts/compare_learning.py --env CartPole --output docs/learning-cartpole.json
-    python scripts/compare_learning.py --env MinAtar/Breakout --output docs/learning-minatar.json
+    python scripts/compare_learning.py --env CartPole --output cartpole.json
+    python scripts/compare_learning.py --env MinAtar/Breakout --output minatar.json
 
 The reference learns after each step instead of during it, uncompiled, in one environment, so that
 all of what makes the fast path fast is asked about; in as many as that has, all but their number.

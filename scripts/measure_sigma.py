@@ -1,6 +1,6 @@
 """Measures by how much training underestimates σ: the stored one against the exact, per layer.
 
-    python scripts/measure_sigma.py --output docs/sigma.json
+    python scripts/measure_sigma.py --output docs/data/sigma.json
 
 Each shipped configuration with SN on all layers that can have it, from its first update on; its
 buffer is smaller and its first update earlier than shipped, and updates are not compiled. σ is

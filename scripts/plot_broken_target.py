@@ -3,7 +3,7 @@
 Both train stock DQN on CartPole with SN on the hidden layer before the output; the one by
 `torch.nn.utils.parametrizations.spectral_norm`, the other by `sndqn.SNMlpPolicy`. Every 500 steps
 the exact norm of that layer in the *target* network and the return of the last 20 episodes are
-noted. Writes docs/broken-target.json and docs/broken-target.png:
+noted. Writes docs/data/broken-target.json and docs/broken-target.png:
 
     python scripts/plot_broken_target.py [--seeds 3] [--timesteps 20000]
 """
@@ -112,12 +112,12 @@ def main() -> None:
     parser.add_argument("--timesteps", type=int, default=20_000)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument(
-        "--plot-only", action="store_true", help="draw docs/broken-target.json again"
+        "--plot-only", action="store_true", help="draw docs/data/broken-target.json again"
     )
     arguments = parser.parse_args()
     need("matplotlib")
-    DOCS.mkdir(exist_ok=True)
-    record = DOCS / "broken-target.json"
+    record = DOCS / "data" / "broken-target.json"
+    record.parent.mkdir(parents=True, exist_ok=True)
     if not arguments.plot_only:
         jobs = [(v, seed, arguments.timesteps) for seed in range(arguments.seeds) for v in VARIANTS]
         with multiprocessing.Pool(arguments.processes) as pool:

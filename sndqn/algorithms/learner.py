@@ -25,7 +25,7 @@ from sndqn.replay import Batch
 # Compiling takes as long as it saves in some twenty thousand updates of a small network.
 COMPILE_FROM_UPDATES = 25_000
 # Adam's first steps move every weight by the learning rate: a power iteration lags by up to 12 % in
-# a layer of 256 x 256 at 0.004. Later ones keep within 2 % (docs/sigma.json).
+# a layer of 256 x 256 at 0.004. Later ones keep within 2 % (docs/data/sigma.json).
 SETTLED_UPDATES = 100
 # Batches drawn from the replay at once.
 _DRAWN_AT_ONCE = 8
