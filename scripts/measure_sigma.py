@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from needs import need
 
 from sndqn.components import env_settings, make_model, network_spec
 from sndqn.config import TrainConfig
@@ -85,6 +86,7 @@ def configurations(chosen: list[str]) -> Iterator[tuple[str, TrainConfig]]:
             "sn_layers": "all",
             "learning_starts": LEARNING_STARTS,
             "buffer_size": 5_000,
+            "exploration_warmup_timesteps": 0,
             "exploration_timesteps": 5_000,
             "threads": 1,
         }
@@ -114,6 +116,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
+    need(output=options.output)
     torch.set_num_threads(1)
     rows, machine = [], provenance()
     for name, config in configurations(options.config):
