@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from sndqn.algorithms import C51, DQN, IQN, QRDQN
     from sndqn.envs import make_env, make_vec_env, resolve_env
     from sndqn.networks import make_q_network
-    from sndqn.policies import SNCnnPolicy, SNMlpPolicy, SNMultiInputPolicy, register
+    from sndqn.policies import SNCnnPolicy, SNMlpPolicy, SNMultiInputPolicy
     from sndqn.spectral import remove_spectral_norm, spectral_norm
 
 _HOMES = {
@@ -24,7 +24,6 @@ _HOMES = {
     "make_env": "sndqn.envs",
     "make_q_network": "sndqn.networks",
     "make_vec_env": "sndqn.envs",
-    "register": "sndqn.policies",
     "remove_spectral_norm": "sndqn.spectral",
     "resolve_env": "sndqn.envs",
     "spectral_norm": "sndqn.spectral",
@@ -46,6 +45,25 @@ __all__ = [
     "resolve_env",
     "spectral_norm",
 ]
+
+
+def register() -> None:
+    """Makes the policies known by name to Stable-Baselines3's DQN and sb3-contrib's QRDQN.
+
+    Changes the two classes' tables of names and nothing else; calling it again changes nothing.
+    """
+    from stable_baselines3 import DQN
+
+    from sndqn.policies import POLICIES
+
+    DQN.policy_aliases.update(POLICIES)
+    try:
+        from sb3_contrib import QRDQN
+    except ImportError:
+        return
+    from sndqn.contrib import POLICIES as QUANTILE_POLICIES
+
+    QRDQN.policy_aliases.update(QUANTILE_POLICIES)
 
 
 def __getattr__(name: str) -> Any:

@@ -363,20 +363,3 @@ POLICIES: dict[str, type[BasePolicy]] = {
     "SNCnnPolicy": SNCnnPolicy,
     "SNMultiInputPolicy": SNMultiInputPolicy,
 }
-
-
-def register() -> None:
-    """Makes the policies known by name to Stable-Baselines3's DQN and sb3-contrib's QRDQN.
-
-    Changes the two classes' tables of names and nothing else; calling it again changes nothing.
-    """
-    from stable_baselines3 import DQN
-
-    DQN.policy_aliases.update(POLICIES)
-    try:
-        from sb3_contrib import QRDQN
-    except ImportError:
-        return
-    from sndqn.contrib import POLICIES as QUANTILE_POLICIES
-
-    QRDQN.policy_aliases.update(QUANTILE_POLICIES)

@@ -19,15 +19,13 @@ ORDER = [
     ("session",),
     ("components", "transfer", "resume"),
     ("callbacks", "zoo", "report", "progress", "threads"),
-    ("algorithms",),
-    ("policies", "contrib", "evaluation", "replay", "diagnostics"),
+    ("algorithms", "contrib"),
+    ("policies", "evaluation", "replay", "diagnostics"),
     ("networks", "envs", "runs", "config_files", "labels"),
     ("spectral", "targets", "losses", "optimizers", "config"),
     ("errors", "terminal", "signals"),
 ]
 HEIGHT = {unit: -level for level, units in enumerate(ORDER) for unit in units}
-# Two halves of one thing: the policies of Stable-Baselines3 and of sb3-contrib.
-TOGETHER = [{"policies", "contrib"}]
 CODE_READERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
 
@@ -71,7 +69,7 @@ def test_imports_point_down_only(name: str) -> None:
         if target.split(".")[0] != "sndqn" or target == "sndqn.__version__":
             continue
         other = unit(target)
-        if other == own or {own, other} in TOGETHER:
+        if other == own:
             continue
         assert own in HEIGHT, f"{name} has no place in the order"
         assert other in HEIGHT, f"{name} imports {target}, which the order does not know"

@@ -9,10 +9,10 @@ from sb3_contrib import QRDQN
 from test_policies import FAST, LAYERS, excess, held, reach_target_update, same_network, values
 from tiny_envs import make_vec_env
 
+import sndqn
 from sndqn import contrib
 from sndqn.errors import ConfigError, UnsupportedSpaceError
 from sndqn.optimizers import Adam
-from sndqn.policies import register
 
 POLICY = {
     "mlp": contrib.SNMlpPolicy,
@@ -73,8 +73,8 @@ def test_first_weights_are_those_of_the_stock_policy() -> None:
 
 
 def test_names_are_registered_once_and_work() -> None:
-    register()
-    register()
+    sndqn.register()
+    sndqn.register()
     model = QRDQN("SNMlpPolicy", make_vec_env("mlp"), **FAST)
     assert type(model.policy) is contrib.SNMlpPolicy
     assert len(held(model.quantile_net)) == 1

@@ -37,7 +37,6 @@ from sndqn.policies import (
     minatar_cnn,
     mlp,
     nature_cnn,
-    register,
 )
 from sndqn.spectral import SpectralLayer
 
@@ -318,8 +317,8 @@ def test_sigma_belongs_to_the_weight_after_every_optimiser_step() -> None:
 
 
 def test_registering_twice_is_registering_once_and_names_work() -> None:
-    register()
-    register()
+    sndqn.register()
+    sndqn.register()
     model = StockDQN("SNMlpPolicy", make_vec_env("mlp"), **FAST)
     assert type(model.policy) is SNMlpPolicy
     assert [float(layer.bound) for layer in held(model.q_net)] == [1.0]
