@@ -1,6 +1,6 @@
 """The command line: what one can type. What the commands do is in `sndqn.commands`.
 
-Each imports what it needs inside itself, so that `sndqn --help` answers at once.
+Each command imports what it needs inside its function, so that `sndqn --help` answers at once.
 """
 
 import argparse
@@ -216,10 +216,10 @@ def evaluate(argv: Sequence[str]) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the episodes (the run's)")
     parser.add_argument("--max-steps", type=int, metavar="N", help="cut episodes (the run's)")
     parser.add_argument(
-        "--name", metavar="NAME", help="of its folder in evaluations/ (what tells how it is made)"
+        "--name", metavar="NAME", help="its folder in evaluations/ (named after how it is made)"
     )
     parser.add_argument(
-        "--output", metavar="FOLDER", help="for evaluations (the run's folder, or beside the file)"
+        "--output", metavar="FOLDER", help="where evaluations go (the run, or beside the file)"
     )
     _add_pin(parser)
     arguments = _parsed(parser, argv)
@@ -246,7 +246,7 @@ _AGENT = "folder of a run, agent file, or name of a shipped agent, such as CartP
 
 
 def _add_code(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that name code; nobody's code runs unless its name is typed here."""
+    """Adds the options that name code: code runs only if its name is typed here."""
     parser.add_argument(
         "--import",
         dest="imports",
@@ -276,7 +276,7 @@ def _use_code(imports: Sequence[str], wrappers: Sequence[str]) -> None:
 
 
 def _without_modules(env: str) -> list[str]:
-    """Gives the names of the environments in --env, once the modules before them are imported."""
+    """Imports the modules named in --env, and returns the names of the environments alone."""
     from sndqn.envs import import_typed, split_module
 
     split = [split_module(name.strip()) for name in env.split(",")]
@@ -295,7 +295,7 @@ def _parsed(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Na
 
 def _add_evaluation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--evaluation", metavar="NAME", help="a later evaluation, of evaluations/ (its own)"
+        "--evaluation", metavar="NAME", help="one of evaluations/ (the training's own)"
     )
 
 

@@ -50,7 +50,7 @@ def _mapping(value: object) -> object:
         return value
 
 
-# What settings, and agents trained with them, are called.
+# A name for settings, and for agents trained with them.
 TITLE = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,39}$"
 Int = Annotated[int, BeforeValidator(_whole_number)]
 AlgorithmName = Literal["dqn", "c51", "qr-dqn", "iqn"]
@@ -60,7 +60,7 @@ MAX_SIZE, MAX_LAYERS = 2**20, 32
 Size = Annotated[Int, Field(gt=0, le=MAX_SIZE)]
 Sizes = Annotated[tuple[Size, ...], BeforeValidator(_numbers), Field(max_length=MAX_LAYERS)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
-# The first field of each section, for the help text.
+# The sections of the help text, by the first field of each.
 SECTIONS = {
     "env": "run",
     "protocol": "environment",
@@ -141,7 +141,7 @@ class TrainConfig(BaseModel):
     clip_rewards: bool | None = None
     """Whether rewards are clipped to [-1, 1] in training (Atari)."""
     fire_reset: bool | None = None
-    """Whether FIRE is pressed at a game's start (Atari)."""
+    """Whether FIRE is pressed at a game's start, and with life_loss after a lost life (Atari)."""
     frame_skip: Int | None = Field(None, gt=0)
     """Frames per step (Atari)."""
     max_frames: Int | None = Field(None, gt=0)
@@ -208,11 +208,11 @@ class TrainConfig(BaseModel):
     munchausen: bool = False
     """Munchausen: the log-policy as a reward, and a soft next value."""
     munchausen_scale: float = Field(0.9, ge=0, le=1)
-    """Factor on that reward."""
+    """Factor on munchausen's log-policy reward."""
     munchausen_temperature: float = Field(0.03, gt=0)
-    """Temperature of the policy."""
+    """Temperature of munchausen's softmax policy."""
     munchausen_clip: float = Field(-1.0, le=0)
-    """Lowest value of that reward, before the factor."""
+    """Lowest log-policy term of munchausen, before the factor."""
     n_steps: Int = Field(1, gt=0, le=MAX_SIZE)
     """Rewards summed before the next value."""
     prioritized: bool = False
@@ -220,7 +220,7 @@ class TrainConfig(BaseModel):
     priority_exponent: float = Field(0.5, ge=0, le=1)
     """How much priorities count; 0 is uniform."""
     importance_exponent: float = Field(0.4, ge=0, le=1)
-    """How much the weights correct for it at first; rises to 1."""
+    """How much importance weights correct for priorities at first; rises to 1."""
     n_atoms: Int | None = Field(None, gt=1, le=MAX_SIZE)
     """Atoms of c51: 51."""
     v_min: float | None = Field(None, ge=-1e30, le=1e30)
@@ -236,9 +236,9 @@ class TrainConfig(BaseModel):
     huber_threshold: float | None = Field(None, gt=0)
     """Threshold of the quantile Huber loss: 1."""
     gradient_penalty: float = Field(0.0, ge=0)
-    """Factor on the squared excess of |∂Q/∂s|."""
+    """Factor on the squared excess of the slope |∂Q/∂s|; 0 leaves the penalty out."""
     gradient_penalty_threshold: float = Field(1.0, ge=0)
-    """Slope that is free of it."""
+    """Slope |∂Q/∂s| up to which the gradient penalty is zero."""
     gamma: float = Field(0.99, ge=0, le=1)
     """Discount per step."""
     loss: Literal["huber", "mse"] | None = None
@@ -252,9 +252,9 @@ class TrainConfig(BaseModel):
     train_freq: Int = Field(4, gt=0, le=MAX_SIZE)
     """Steps between updates."""
     gradient_steps: Int = Field(1, gt=0, le=MAX_SIZE)
-    """Updates each time."""
+    """Updates after every train_freq steps."""
     target_update_interval: Int = Field(10_000, gt=0)
-    """Steps between updates of the target network."""
+    """Steps between two updates of the target network."""
     tau: float = Field(1.0, gt=0, le=1)
     """Share of the online network in an update of the target network; 1 copies."""
     learning_rate: float = Field(2.5e-4, gt=0)
@@ -279,9 +279,9 @@ class TrainConfig(BaseModel):
     exploration_final_eps: float = Field(0.01, ge=0, le=1)
     """Probability of a random action in the end."""
     exploration_warmup_timesteps: Int = Field(0, ge=0)
-    """Step at which it begins to fall."""
+    """Step at which that probability begins to fall."""
     exploration_timesteps: Int = Field(250_000, gt=0)
-    """Step at which it has fallen."""
+    """Step at which it reaches its final value."""
 
     eval_episodes: Int = Field(10, gt=0)
     """Whole episodes of an evaluation."""

@@ -71,7 +71,7 @@ def make_emulator(
         "frameskip": settings.frame_skip,
         "noop_max": settings.noop_max,
         "use_fire_reset": False,
-        # Scores need the raw rewards; who trains on clipped ones clips them.
+        # Scores need the raw rewards; `AtariVecEnv` clips those of training.
         "reward_clipping": False,
     }
     if not settings.fire_reset:
@@ -99,8 +99,8 @@ class AtariEnv(gymnasium.Env[Pixels, Any]):
     Args:
         settings: The game and its protocol.
         render_mode: None or `rgb_array`: frames (210, 160, 3) in colour, from a second emulator
-            in lock step, since ale-py's has no colour beside its observations. Screens of other
-            heights are scaled.
+            in lock step, since ale-py gives grey observations or colour, not both. Screens of
+            other heights are scaled.
     """
 
     def __init__(self, settings: AtariSettings, render_mode: str | None = None) -> None:
@@ -124,7 +124,7 @@ class AtariEnv(gymnasium.Env[Pixels, Any]):
         self.action_space = self._emulator.single_action_space
         self._was_seeded = False
         self._is_over = True
-        # Of FIRE at the start, which belongs to the game's score.
+        # Rewards of the steps that press FIRE at the start: they count for the game's score.
         self._unpaid = 0.0
 
     def reset(

@@ -2,8 +2,9 @@
 
 `FireResetEnv` over `EpisodicLifeEnv`: at the start of a game, after its no-ops, FIRE and then
 action 2, a whole step each; after a lost life a no-op step first, then the same. The agent sees
-neither these steps nor their rewards, which do count for the score; the stack of frames begins
-anew after them. ale-py's own vector steps all its emulators or none, so here each is one by itself.
+neither these steps nor their rewards, but the rewards count for the score; the stack of frames
+begins anew after them. ale-py's vector steps all its emulators or none, so each vector here holds
+one emulator.
 """
 
 from collections.abc import Sequence
@@ -26,12 +27,12 @@ class _Emulator:
     def __init__(self, part: "AtariVectorEnv", life_loss: bool, autoreset: bool) -> None:
         self.part, self.life_loss, self.autoreset = part, life_loss, autoreset
         self.lives = 0
-        self.restarted = False  # by a game that ended in a step not the agent's
-        # Frames of the stack that are of the present start.
+        self.restarted = False  # because the game ended in a step that was not the agent's
+        # Frames of the stack since the game, or life, began.
         self.n_frames = 0
         self.observation: Array = np.empty(0)
         self.info: dict[str, int] = {}
-        # Rewards of steps not the agent's: of a game that ended in them, and of the present game.
+        # Rewards of steps that were not the agent's: of a game that ended in them; of this game.
         self.extra_before = self.extra = 0.0
 
     def _take(self, observations: Array, info: dict[str, Any]) -> None:
@@ -98,10 +99,10 @@ class _Emulator:
 
 
 class FiringEmulators:
-    """Emulators that press FIRE, with what is used here of the interface of ale-py's vector.
+    """Emulators that press FIRE, behind the part of ale-py's vector interface that sndqn uses.
 
-    Infos have `final_obs` (the last of an episode, a life's or a game's), `extra` and
-    `extra_before`: rewards of the present game, and of one that ended, in steps not the agent's.
+    Infos have `final_obs`, the last observation of an episode (a life or a game), and rewards of
+    steps that were not the agent's: `extra` in the present game, `extra_before` in one that ended.
 
     Args:
         parts: ale-py's vectors of one emulator each, whose reset presses no FIRE.

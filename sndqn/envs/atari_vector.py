@@ -24,10 +24,10 @@ from sndqn.errors import ConfigError
 
 @contextmanager
 def _threads_wait_their_turn() -> Iterator[None]:
-    """Has threads that begin within it interrupt no other when they wake, where the system can.
+    """Starts the threads made within it under SCHED_BATCH, where the system has that policy.
 
-    An emulator that interrupts one of two threads of an update has the other one wait for both: 8
-    environments on two cores took an eighth longer to act and emulate (Linux 6.18).
+    Such a thread preempts no other when it wakes. An emulator that preempts one of the two threads
+    of an update would make the other one wait as well.
     """
     if not hasattr(os, "SCHED_BATCH") or os.sched_getscheduler(0) != os.SCHED_OTHER:
         yield
@@ -98,8 +98,8 @@ class AtariVecEnv(SeededVecEnv):
         with _threads_wait_their_turn():
             self._emulator = make_emulator(self.settings, **self._arguments)
         self._is_stepping = False
-        # Whether a call of the emulators is under way. Nobody can tell how far one got that was
-        # interrupted, and to receive a step that was not sent would take forever.
+        # Whether a call of the emulators is under way. If it is interrupted, nobody can tell how
+        # far it got; and to wait for a step that was never sent would take forever.
         self._is_in_doubt = False
 
     def reset(self) -> VecEnvObs:

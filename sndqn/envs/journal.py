@@ -18,7 +18,7 @@ from sndqn.envs.vector import SeededVecEnv
 from sndqn.errors import ConfigError, TrainingError
 
 Array = npt.NDArray[Any]
-# Of all journals together, less the games under way: what restoring plays again.
+# Steps in all journals together, without the games under way: what restoring plays again.
 _STEPS = 100_000
 
 
@@ -26,8 +26,8 @@ class JournalVecEnv(VecEnvWrapper):
     """Environments that remember each game's seed and actions.
 
     To keep the journal short, an environment whose journal has grown to `reseed_after` steps is
-    seeded anew at the next true end of a game. That is part of the environment's law: a run with a
-    journal sees the same games whether it was ever saved or not.
+    seeded anew at the next true end of a game. This happens whether the run is saved or not, so it
+    sees the same games either way.
 
     Args:
         venv: sndqn's own environments.

@@ -14,8 +14,8 @@ _TOKEN = "sndqn_token"
 class Position:
     """Where a vector of environments was left, and what it showed there.
 
-    A vector says nothing of who stepped or reset it. But each step and each reset puts new objects
-    in the place of some of its own: which, depends on the vector.
+    A vector does not say who stepped or reset it. But each step and each reset replaces some of its
+    objects by new ones; which of them, depends on the vector.
 
     Args:
         env: The vector.
@@ -36,7 +36,10 @@ class Position:
 
 
 def _marks(base: VecEnv) -> tuple[Any, ...]:
-    """Gives what a vector replaces: at resets; at steps in this process; in other processes."""
+    """Returns objects that a vector replaces at each reset or step.
+
+    At resets `_options`; at steps `actions` or `buf_infos`, and `reset_infos` of other processes.
+    """
     known = base.__dict__
     infos = known.get("buf_infos")
     first = infos[0] if infos else None
@@ -56,7 +59,7 @@ def reuses_observations(env: VecEnv) -> bool:
 def clear_answers(env: VecEnv) -> None:
     """Receives what environments in processes of their own may still have to answer.
 
-    A step that was sent and not received would be taken for the answer to whatever is asked next.
+    The answer to a step that was sent and not received would be taken for the next one.
 
     Raises:
         TrainingError: Their processes have ended.

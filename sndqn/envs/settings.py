@@ -28,7 +28,7 @@ _RESERVED_KEYWORDS = (
     "apply_api_compatibility",
 )
 
-#: How much a value of `env_kwargs` may hold, so that strict readers of JSON and YAML take it back.
+#: Most levels and values of `env_kwargs`: strict readers of JSON and YAML take no more.
 _MAX_DEPTH, _MAX_VALUES = 4, 10_000
 _MODULE = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
 
@@ -36,7 +36,7 @@ _MODULE = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
 MINATAR_GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 
 
-#: What settings are that a file does not mention, where it is not the default.
+#: Values of fields that a file leaves out, where they are not the defaults.
 _ABSENT: dict[str, Any] = {"arranged": False}
 
 
@@ -67,7 +67,8 @@ class _Settings:
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as a JSON-able dict that `settings_from_dict` reads back.
 
-        What a file that lacks it is read as is left out: equal settings have one spelling.
+        A field is left out where reading would give it the same value: equal settings have one
+        spelling.
         """
         values = asdict(self)  # type: ignore[call-overload]
         absent = {**_ABSENT, **{name: [] for name in ("modules", "wrappers")}}
