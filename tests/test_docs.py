@@ -1,0 +1,50 @@
+"""README and the pages in docs/ name what is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sndqn.config import TrainConfig
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Of programs that are not ours.
+OTHERS = {"--constraint", "--strict"}
+
+
+def anchors(page: Path) -> set[str]:
+    """Gives the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in headings}
+
+
+def options() -> set[str]:
+    """Gives every option of the command line and of the scripts."""
+    named = {"--" + name.replace("_", "-") for name in TrainConfig.model_fields}
+    for folder, kinds in (("sndqn", ["*.py"]), ("scripts", ["*.py", "*.sh"])):
+        for path in (path for kind in kinds for path in (ROOT / folder).rglob(kind)):
+            named.update(re.findall(r"(?<![\w-])(--[a-z][a-z0-9-]*)\"", path.read_text()))
+    return named | {"--no-" + name[2:] for name in named}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    for link in (link for link in links if not link.startswith("http")):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_option_that_a_page_names_exists(page: Path) -> None:
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", page.read_text()))
+    assert named <= options() | OTHERS
+
+
+def test_every_page_and_measurement_is_reached_from_readme() -> None:
+    text = "".join(page.read_text() for page in PAGES)
+    assert all(f"docs/{page.name}" in PAGES[0].read_text() for page in PAGES[1:])
+    assert all(path.name in text for path in (ROOT / "docs" / "data").iterdir())
