@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    need(output=options.output)
+    need("minatar", output=options.output)
     torch.set_num_threads(1)
     rows, machine = [], provenance()
     for name, config in configurations(options.config):

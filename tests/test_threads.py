@@ -36,7 +36,7 @@ def test_the_work_of_an_update_is_that_of_its_products() -> None:
 
 
 def test_small_networks_get_one_thread_and_large_ones_torchs_number() -> None:
-    small = model("MinAtar/Breakout", batch_size=32)
+    small = model("CartPole", batch_size=32)
     assert work_of_update(small) < WORK_WORTH_THREADS / 5
     large = model("Breakout", batch_size=32)
     assert work_of_update(large) > WORK_WORTH_THREADS * 5
