@@ -133,9 +133,10 @@ def main() -> None:
         rows.append({"config": name, "learning_rate": rate, "layers": layers})
         row = ", ".join(f"{n} {v['mean']:.3f} ({v['worst']:.2f})" for n, v in layers.items())
         print(f"{name} {rate:g}: {row}", flush=True)
-    if options.output:
-        record = {"command": " ".join(["python", *sys.argv]), "rows": rows, "provenance": machine}
-        options.output.write_text(json.dumps(record, indent=1) + "\n")
+        if options.output:  # after each: some take minutes
+            command = " ".join(["python", *sys.argv])
+            record = {"command": command, "rows": rows, "provenance": machine}
+            options.output.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ each wait takes as long as the system's turns do, and two threads can be slower 
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -48,6 +49,16 @@ def _on(device: torch.device, observation: Any) -> Any:
     if isinstance(observation, dict):
         return {key: part.to(device) for key, part in observation.items()}
     return observation.to(device)
+
+
+@contextmanager
+def threads_restored() -> Iterator[None]:
+    """Leaves torch with as many threads as it had before."""
+    n_threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def choose_threads(models: Iterable[Any]) -> None:

@@ -35,11 +35,12 @@ from sndqn.runs.lock import RunLock
 from sndqn.session import Session
 from sndqn.signals import StopSignals, TrainingStopped
 from sndqn.terminal import say
-from sndqn.threads import ThreadsCallback, choose_threads
+from sndqn.threads import ThreadsCallback, choose_threads, threads_restored
 from sndqn.zoo import Agent, load_agent
 from sndqn.zoo.evaluations import write_evaluation
 
 
+@threads_restored()
 def train(
     config: TrainConfig, console: Console | None = None, changed: Iterable[str] = ()
 ) -> RunFolder:
@@ -62,6 +63,7 @@ def train(
     return run
 
 
+@threads_restored()
 def resume(path: str | Path, console: Console | None = None) -> RunFolder:
     """Goes on with a run that was interrupted, to the same end as if it had not been.
 
@@ -101,11 +103,13 @@ def resume(path: str | Path, console: Console | None = None) -> RunFolder:
 
 def _sessions(config: TrainConfig, console: Console, fresh: bool = True) -> list[Session]:
     """Makes what a configuration asks for; several tasks count their own steps each."""
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    default = torch.get_num_threads()
+    # The first weights' σ is found on one thread, so that it hangs on no machine's number.
+    torch.set_num_threads(config.threads or 1)
     tasks = task_configs(config) if len(task_names(config)) > 1 else [config]
     sessions = [Session(task, console, fresh) for task in tasks]
     if not config.threads:
+        torch.set_num_threads(default)
         choose_threads(session.model for session in sessions)
     return sessions
 

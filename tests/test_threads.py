@@ -1,6 +1,7 @@
 """Threads: one where a network is small, and one while somebody else uses the cores."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,8 +10,10 @@ import torch
 
 import sndqn
 from sndqn import threads
+from sndqn.config import make_config
 from sndqn.envs import make_vec_env, resolve_env
 from sndqn.threads import WORK_WORTH_THREADS, ThreadsCallback, choose_threads, work_of_update
+from sndqn.training import train
 
 
 @pytest.fixture(autouse=True)
@@ -96,4 +99,14 @@ def test_a_training_that_begins_in_company_steps_back(monkeypatch: pytest.Monkey
     assert spent[2] < 20
     assert torch.get_num_threads() == 1
     world.callback.on_training_end()
+    assert torch.get_num_threads() == 2
+
+
+def test_a_training_leaves_torch_with_the_threads_it_found(tmp_path: Path) -> None:
+    few = {"total_timesteps": 60, "learning_starts": 20, "exploration_timesteps": 30}
+    few |= {"eval_episodes": 1, "buffer_size": 50}
+    config = make_config(
+        {"env": "CartPole", "runs_dir": str(tmp_path), "tensorboard": False, **few}
+    )
+    train(config)
     assert torch.get_num_threads() == 2
