@@ -1,6 +1,7 @@
 """Read-only measurements of a network: they never change it, nor the run it belongs to."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,9 @@ from sndqn.spectral import SpectralLayer, exact_norm, weight_layers
 from sndqn.spectral.apply import input_sizes
 from sndqn.spectral.layers import ConvNorm
 from sndqn.spectral.norms import Pair, convolution_map, matrix_map, top_singular_vectors
+
+# Of the vectors that a search for σ keeps, twice while it combines them.
+_MAX_SEARCH_BYTES = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def layer_norms(
     for entry in weight_layers(network):
         layer = entry.layer
         held = layer if isinstance(layer, SpectralLayer) else None
-        raw = _sigma(layer, sizes, exact)
+        raw = sigma_of(layer, sizes, rtol=None if exact else 1e-4)
         rows.append(
             LayerNorm(
                 index=entry.index,
@@ -112,7 +116,7 @@ def quick_sigma(
     return math.sqrt(max(float(torch.linalg.eigvalsh(matrix @ matrix.t())[-1]), 0.0))
 
 
-def _geometry(layer: nn.Conv2d, sizes: dict[nn.Module, Pair]) -> dict[str, Any]:
+def _geometry(layer: nn.Conv2d, sizes: Mapping[nn.Module, Pair]) -> dict[str, Any]:
     """Gives what `convolution_map` needs besides the weight."""
     return {
         "input_size": sizes[layer],
@@ -123,17 +127,31 @@ def _geometry(layer: nn.Conv2d, sizes: dict[nn.Module, Pair]) -> dict[str, Any]:
     }
 
 
-def _sigma(layer: nn.Linear | nn.Conv2d, sizes: dict[nn.Module, Any], exact: bool) -> float:
+def sigma_of(
+    layer: nn.Linear | nn.Conv2d | SpectralLayer,
+    sizes: Mapping[nn.Module, Pair] | None = None,
+    *,
+    rtol: float | None = None,
+) -> float:
+    """Computes σ of a layer's weight: by the layer's own norm if it has one, else as it acts.
+
+    Args:
+        layer: The layer.
+        sizes: From `convolved_sizes`; a layer with spectral normalisation knows its own.
+        rtol: Where the search for σ may stop, never above it; None computes it to rounding.
+    """
     weight = layer.weight.detach()
     geometry: dict[str, Any] = {}
     if isinstance(layer, SpectralLayer):
         geometry = layer.norm_arguments()
     elif isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros":
-        geometry = _geometry(layer, sizes)
-    if exact:
+        geometry = _geometry(layer, sizes or {})
+    if rtol is None:
         return exact_norm(weight, **geometry)
     linear_map = convolution_map(weight, **geometry) if geometry else matrix_map(weight)
-    return float(top_singular_vectors(linear_map, weight, rtol=1e-4, max_iterations=100)[2])
+    size = math.prod(linear_map.in_shape) + math.prod(linear_map.out_shape)
+    rounds = max(8, min(100, _MAX_SEARCH_BYTES // (8 * size)))
+    return float(top_singular_vectors(linear_map, weight, rtol=rtol, max_iterations=rounds)[2])
 
 
 def lipschitz_bound(rows: list[LayerNorm]) -> float:

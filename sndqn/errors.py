@@ -53,5 +53,9 @@ class AgentFileError(SndqnError, ValueError):
     """An agent file is damaged, of an unknown version, or contradicts its own description."""
 
 
+class JsonError(SndqnError, ValueError):
+    """JSON that says a thing twice, is larger or deeper than its kind, or is none."""
+
+
 class TraceError(SndqnError, ValueError):
     """A trace is damaged, was edited, or does not replay to what it records."""

@@ -1,12 +1,12 @@
 """What a run is called: its settings' name, SN, and what was changed by flags."""
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable
 from typing import Any
 
 from sndqn.config import TrainConfig
+from sndqn.files import sha256_of
 
 _LONGEST_PART = 24
 _LONGEST = 80
@@ -53,7 +53,7 @@ def run_label(config: TrainConfig, changed: Iterable[str] = ()) -> str:
     shown: list[str] = []
     for part in parts:
         if len("-".join([*shown, part])) > _LONGEST:
-            rest = hashlib.sha256("-".join(parts).encode()).hexdigest()[:6]
+            rest = sha256_of("-".join(parts).encode())[:6]
             shown.append(f"and{len(parts) - len(shown)}-{rest}")
             break
         shown.append(part)
@@ -66,8 +66,8 @@ def _part(name: str, value: Any) -> str:
     if value is None or isinstance(value, bool):
         return short if value else f"no-{short or name}"
     if isinstance(value, dict):
-        digest = hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode())
-        return f"{short}-{digest.hexdigest()[:6]}"
+        words = json.dumps(value, sort_keys=True, default=str)
+        return f"{short}-{sha256_of(words.encode())[:6]}"
     if isinstance(value, tuple | list):
         written = "x".join(map(str, value))
     else:

@@ -14,8 +14,9 @@ from sndqn.diagnostics import layer_norms
 from sndqn.envs import describe, make_vec_env, try_out
 from sndqn.envs.journal import JournalVecEnv
 from sndqn.evaluation.protocol import STEPS_WITHOUT_LIMIT
+from sndqn.files import write_json, write_text
 from sndqn.report import layer_table, spectral_sentence
-from sndqn.runs.folder import RunFolder, provenance, write_bytes, write_json
+from sndqn.runs.folder import RunFolder, provenance
 from sndqn.runs.metrics import MetricsPaths, make_logger, rebuild_tensorboard, truncate
 from sndqn.terminal import say
 from sndqn.transfer import start_from
@@ -85,7 +86,7 @@ class Session:
         if lengths is None:
             before = layer_norms(model.q_net, model.observation_space)
             self.console.print(layer_table(before))
-            write_bytes(run.config, config.to_yaml().encode())
+            write_text(run.config, config.to_yaml())
             write_json(run.provenance, provenance())
             write_json(run.layers, {"before": [asdict(row) for row in before]})
         for path in (run.metrics, run.timing):

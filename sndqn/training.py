@@ -1,6 +1,5 @@
 """The composition root: everything a training run is made of, on one screen."""
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from sndqn.config_files import read_config
 from sndqn.diagnostics import LayerNorm, layer_norms
 from sndqn.envs import EnvSettings
 from sndqn.evaluation import EvaluationProtocol, EvaluationRecord, evaluate
+from sndqn.files import sha256_of, write_json, write_text
 from sndqn.labels import run_label
 from sndqn.progress import Pulse
 from sndqn.resume import (
@@ -30,7 +30,7 @@ from sndqn.resume import (
     lengths_of,
 )
 from sndqn.runs.checkpoint import Checkpoint, CheckpointStore
-from sndqn.runs.folder import RunFolder, differences, now, provenance, write_bytes, write_json
+from sndqn.runs.folder import RunFolder, differences, now, provenance
 from sndqn.runs.lock import RunLock
 from sndqn.session import Session
 from sndqn.signals import StopSignals, TrainingStopped
@@ -57,7 +57,7 @@ def train(
     run = RunFolder.create(config.runs_dir, "+".join(names), run_label(config, changed))
     with RunLock(run.path):
         if len(sessions) > 1:
-            write_bytes(run.tasks, config.to_yaml().encode())
+            write_text(run.tasks, config.to_yaml())
             write_json(run.provenance, provenance())
         _train(sessions, run, CheckpointStore(run.path))
     return run
@@ -184,8 +184,7 @@ def _is_trained(run: RunFolder, about: dict[str, Any]) -> bool:
     agents: dict[str, str] = about.get("trained", {})
     files = {run.path / name: digest for name, digest in agents.items()}
     return bool(files) and all(
-        path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
-        for path, digest in files.items()
+        path.is_file() and sha256_of(path.read_bytes()) == digest for path, digest in files.items()
     )
 
 

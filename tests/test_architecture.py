@@ -23,6 +23,7 @@ ORDER = [
     ("policies", "evaluation", "replay", "diagnostics"),
     ("networks", "envs", "runs", "config_files", "labels"),
     ("spectral", "targets", "losses", "optimizers", "config"),
+    ("files",),
     ("errors", "terminal", "signals"),
 ]
 HEIGHT = {unit: -level for level, units in enumerate(ORDER) for unit in units}

@@ -15,9 +15,9 @@ from sndqn import cli
 from sndqn.callbacks import LogCallback
 from sndqn.config import make_config
 from sndqn.errors import RunFolderError, SndqnError, TrainingError
+from sndqn.files.storage import Storage
 from sndqn.runs.checkpoint import CheckpointStore
 from sndqn.runs.lock import RunLock
-from sndqn.runs.storage import Storage
 from sndqn.training import resume, train
 
 

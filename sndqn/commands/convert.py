@@ -9,8 +9,8 @@ from rich.console import Console
 from sndqn.components import env_settings
 from sndqn.config import make_config
 from sndqn.errors import AgentFileError
+from sndqn.files import write_bytes
 from sndqn.report import spectral_sentence
-from sndqn.runs.folder import write_bytes
 from sndqn.terminal import say
 from sndqn.zoo import Agent, agent_from_bytes, find_agent, read_agent_bytes
 from sndqn.zoo.export import to_onnx, to_sb3

@@ -14,7 +14,8 @@ from sndqn.envs import describe
 from sndqn.errors import ConfigError, RunFolderError
 from sndqn.evaluation import EvaluationProtocol
 from sndqn.evaluation.protocol import STEPS_WITHOUT_LIMIT, limited
-from sndqn.runs.folder import RunFolder, write_bytes
+from sndqn.files import write_bytes
+from sndqn.runs.folder import RunFolder
 from sndqn.terminal import say
 from sndqn.training import play
 from sndqn.zoo import Agent, agent_from_bytes, find_agent, read_agent_bytes

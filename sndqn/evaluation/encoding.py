@@ -1,26 +1,13 @@
-"""JSON and arrays as text: what the trace format is made of."""
+"""Arrays as text: what the trace format is made of besides JSON."""
 
 import base64
 import binascii
-import json
 import zlib
 from typing import Any
 
 import numpy as np
 
 from sndqn.errors import TraceError
-
-
-def canonical_json(document: object) -> str:
-    """Return the one way to write JSON data: sorted keys, no white space, finite numbers.
-
-    Raises:
-        TraceError: JSON cannot hold the document.
-    """
-    try:
-        return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise TraceError(f"expected content that JSON can hold, found: {error}") from None
 
 
 def hex_of(array: np.ndarray) -> str:

@@ -7,19 +7,18 @@ What does not change the episode no replay can check: `epsilon`, `agent_sha256` 
 statements of whoever wrote the trace, and an action that the game ignores could be another one.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
-from sndqn.errors import TraceError
-from sndqn.evaluation.encoding import canonical_json, hex_of, pack_array, unpack_array
-from sndqn.evaluation.files import written_whole
+from sndqn.errors import JsonError, SndqnError, TraceError
+from sndqn.evaluation.encoding import hex_of, pack_array, unpack_array
+from sndqn.files import canonical_json, read_json, sha256_of, written_whole
 
 EndedBy = Literal["terminated", "truncated", "max_steps"]
 
@@ -92,7 +91,11 @@ class Trace:
             array.setflags(write=False)
             object.__setattr__(self, name, array)
         # Through JSON and back: a tuple becomes the list that a reader of the file will see.
-        object.__setattr__(self, "settings", json.loads(canonical_json(self.settings)))
+        try:
+            settings = json.loads(canonical_json(self.settings))
+        except JsonError as error:
+            raise TraceError(str(error)) from None
+        object.__setattr__(self, "settings", settings)
         self._check()
 
     def _check(self) -> None:
@@ -142,7 +145,7 @@ class Trace:
 
         Taken before compression: another zlib writes other bytes for the same content.
         """
-        return hashlib.sha256(canonical_json(self._content(hex_of)).encode()).hexdigest()
+        return sha256_of(canonical_json(self._content(hex_of)))
 
     def _content(self, encode: Callable[[np.ndarray], str]) -> dict[str, Any]:
         return {
@@ -218,23 +221,9 @@ def read_trace(path: Path) -> Trace:
         TraceError: The file cannot be read, is no trace, or was changed.
     """
     try:
-        if not path.is_file():
-            raise TraceError("expected a file, found none; check the name")
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-        if len(content) > MAX_FILE_BYTES:
-            raise TraceError(f"expected at most {MAX_FILE_BYTES} bytes, found more")
-        document = json.loads(
-            content.decode("utf-8"),
-            parse_constant=_refuse_constant,
-            object_pairs_hook=_unique_pairs,
-        )
-        return Trace.from_dict(document)
-    except TraceError as error:
+        return Trace.from_dict(read_json(path, MAX_FILE_BYTES))
+    except SndqnError as error:
         raise TraceError(f"{path}: {error}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise TraceError(f"{path}: expected a JSON trace, found: {reason}") from error
 
 
 def _checked_fields(document: object) -> dict[str, Any]:
@@ -252,14 +241,3 @@ def _checked_fields(document: object) -> dict[str, Any]:
             expected = types[0].__name__
             raise TraceError(f"expected {key} as {expected}, found {type(document[key]).__name__}")
     return document
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise TraceError(f"expected finite numbers, found {name}")
-
-
-def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise TraceError("expected each key once, found one twice")
-    return fields

@@ -8,7 +8,6 @@ an old one is renamed before anything of it is deleted. A power cut at any point
 or the one before. Whoever changes a run must hold its `RunLock`; one thread at a time.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -18,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from sndqn.errors import RunFolderError
+from sndqn.files import Storage, sha256_of
+from sndqn.files.atomic import TEMPORARY
 from sndqn.runs.chunks import ChunkStore
 from sndqn.runs.manifest import MANIFEST, MAX_MANIFEST_BYTES, ChunkRef, FileRecord, Manifest
-from sndqn.runs.storage import Storage
 
 _NAME = re.compile(r"step-(\d{12})(?:-(\d{1,6}))?")
 
@@ -117,7 +117,7 @@ class CheckpointStore:
                 an old one cannot be removed.
         """
         records = {
-            name: FileRecord(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+            name: FileRecord(sha256=sha256_of(content), size=len(content))
             for name, content in files.items()
         }
         manifest = Manifest(step, records, list(chunks), info).to_bytes()
@@ -168,7 +168,7 @@ class CheckpointStore:
         leftovers = [
             self.checkpoints / name
             for name in self.storage.list_dir(self.checkpoints)
-            if name.startswith((".tmp-", ".del-"))
+            if name.startswith((TEMPORARY, ".del-"))
         ]
         leftovers += self.chunks.leftovers() + self._unnamed_chunks()
         if not leftovers:
@@ -217,7 +217,7 @@ class CheckpointStore:
 
     def _write(self, files: Mapping[str, bytes], final: Path) -> None:
         """Writes the files of a checkpoint, in order; its folder appears when all are safe."""
-        temporary = self._free(f".tmp-{final.name}")
+        temporary = self._free(f"{TEMPORARY}{final.name}")
         try:
             self.storage.make_dir(temporary)
             for name, content in files.items():

@@ -1,13 +1,14 @@
 """Chunks: immutable compressed files that checkpoints of a run share, named by their content."""
 
-import hashlib
 import zlib
 from collections.abc import Set
 from pathlib import Path
 
 from sndqn.errors import RunFolderError
+from sndqn.files.atomic import TEMPORARY, write_bytes
+from sndqn.files.digest import sha256_of
+from sndqn.files.storage import MAX_BYTES, Storage
 from sndqn.runs.manifest import CHUNK_FILE, ChunkRef, check_chunk, check_name, chunk_file
-from sndqn.runs.storage import MAX_BYTES, Storage
 
 _ZLIB_LEVEL = 1  # Frames shrink 13 to 69 times at this level already.
 
@@ -35,10 +36,11 @@ class ChunkStore:
         if len(data) > MAX_BYTES:
             raise RunFolderError(f"{name}: expected {MAX_BYTES} bytes at most, found {len(data)}")
         content = zlib.compress(data, _ZLIB_LEVEL)
-        sha256 = hashlib.sha256(content).hexdigest()
+        sha256 = sha256_of(content)
         file = chunk_file(check_name(name), sha256)
         if not self._holds(file, content):
-            self._write(file, content)
+            # The run's lock keeps others out: what a killed process left is written over.
+            write_bytes(self.folder / file, content, self.storage, mark="")
         # Also for one that lay there: a process that was killed may not have waited for the disk.
         self._unsure.add(file)
         self.storage.fsync_dir(self.folder)
@@ -83,7 +85,7 @@ class ChunkStore:
     def leftovers(self) -> list[Path]:
         """Gives what an interrupted `put` left."""
         names = self.storage.list_dir(self.folder)
-        return [self.folder / name for name in names if name.startswith(".tmp-")]
+        return [self.folder / name for name in names if name.startswith(TEMPORARY)]
 
     def all_but(self, needed: Set[str]) -> list[Path]:
         """Gives the chunks whose files are not among those needed."""
@@ -97,13 +99,3 @@ class ChunkStore:
             return self.storage.read_file(self.folder / file, len(content)) == content
         except RunFolderError:
             return False  # Missing, or damaged: then it is written over the damage.
-
-    def _write(self, file: str, content: bytes) -> None:
-        temporary = self.folder / f".tmp-{file}"
-        self.storage.remove_tree(temporary)
-        try:
-            self.storage.write_file(temporary, content)
-            self.storage.rename(temporary, self.folder / file)
-        except BaseException:
-            self.storage.discard(temporary)
-            raise

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from sndqn.errors import RunFolderError
+from sndqn.files.atomic import TEMPORARY
 
 _PACKAGES = (
     "sndqn",
@@ -125,8 +126,9 @@ class RunFolder:
 
     def clean(self) -> None:
         """Removes the files that an interrupted process was writing."""
-        for path in (*self.path.rglob(".*.tmp"), *self.path.rglob(".*.part")):
-            path.unlink(missing_ok=True)
+        for path in self.path.rglob(f"{TEMPORARY}*"):
+            if path.is_file():  # what a checkpoint left is a folder, and the store's to remove
+                path.unlink(missing_ok=True)
 
     def read_provenance(self) -> dict[str, Any]:
         """Reads provenance.json; {} where there is none yet."""
@@ -170,29 +172,6 @@ class RunFolder:
     def trace(self, episode: int) -> Path:
         """Gives the file of an evaluated episode, counted from 0."""
         return Path(self.traces / f"episode-{episode:03d}.trace.json")
-
-
-def write_json(path: Path, content: object) -> None:
-    """Writes JSON whole or not at all: to a temporary file first, then renamed."""
-    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all.
-
-    Raises:
-        RunFolderError: The disk is full, the folder is gone or not writable.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise RunFolderError(f"cannot write {path}: {error.strerror}") from None
 
 
 def provenance() -> dict[str, Any]:

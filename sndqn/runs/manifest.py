@@ -1,13 +1,12 @@
 """manifest.json of a checkpoint: what belongs to it, with the size and the hash of each part."""
 
-import hashlib
-import json
 import re
 from dataclasses import asdict, dataclass
-from typing import Any, NoReturn, TypedDict
+from typing import Any, TypedDict
 
-from sndqn.errors import RunFolderError
-from sndqn.runs.storage import MAX_BYTES
+from sndqn.errors import JsonError, RunFolderError
+from sndqn.files import canonical_json, sha256_of, strict_json
+from sndqn.files.storage import MAX_BYTES
 
 SCHEMA = "sndqn-checkpoint-1"
 MANIFEST = "manifest.json"
@@ -62,8 +61,8 @@ class Manifest:
         body = {"schema": SCHEMA, **asdict(self)}
         try:
             content = _signed(body)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise RunFolderError(f"info: expected JSON data, found {_line(error)}") from None
+        except JsonError as error:
+            raise RunFolderError(f"info: {error}") from None
         if Manifest.from_bytes(content) != self:
             raise RunFolderError(
                 "info: expected what JSON gives back unchanged, found something else: "
@@ -78,23 +77,15 @@ class Manifest:
         Raises:
             RunFolderError: It is damaged, of an unknown schema, or out of bounds.
         """
-        _expect(
-            len(content) <= MAX_MANIFEST_BYTES,
-            f"at most {MAX_MANIFEST_BYTES} bytes",
-            "a larger one",
-        )
         try:
-            data = json.loads(
-                content.decode("ascii"),
-                object_pairs_hook=_no_key_twice,
-                parse_constant=_no_constant,
-            )
-            _check_depth(data, _MAX_DEPTH)
-            body = {key: part for key, part in data.items() if key != "sha256"}
-            whole = _signed(body) == content
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise RunFolderError(f"{MANIFEST}: expected JSON, found {_line(error)}") from None
-        _expect(whole, "the content that its sha256 names", "another: it is damaged")
+            data = strict_json(content, MAX_MANIFEST_BYTES, _MAX_DEPTH)
+        except JsonError as error:
+            raise RunFolderError(f"{MANIFEST}: {error}") from None
+        _expect(isinstance(data, dict), "an object", "something else")
+        body = {key: part for key, part in data.items() if key != "sha256"}
+        _expect(
+            _signed(body) == content, "the content that its sha256 names", "another: it is damaged"
+        )
         schema = body.pop("schema", None)
         _expect(schema == SCHEMA, f"schema {SCHEMA}, of this version of sndqn", repr(schema)[:80])
         _expect(set(body) == {"step", "files", "chunks", "info"}, "its four parts", "other ones")
@@ -173,30 +164,4 @@ def _expect(condition: bool, expected: str, found: str) -> None:
 
 
 def _signed(body: dict[str, Any]) -> bytes:
-    return _canonical({**body, "sha256": hashlib.sha256(_canonical(body)).hexdigest()})
-
-
-def _canonical(data: dict[str, Any]) -> bytes:
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
-
-
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(dict(pairs)) != len(pairs):
-        raise ValueError("a key that comes twice")
-    return dict(pairs)
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name}, which is not JSON")
-
-
-def _check_depth(data: object, left: int) -> None:
-    if left == 0:
-        raise ValueError(f"more than {_MAX_DEPTH} levels")
-    if isinstance(data, dict | list):
-        for part in data.values() if isinstance(data, dict) else data:
-            _check_depth(part, left - 1)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:120]
+    return canonical_json({**body, "sha256": sha256_of(canonical_json(body))})

@@ -1,6 +1,5 @@
 """Putting a finished run among the agents that ship, and writing their index."""
 
-import hashlib
 import json
 import re
 import shutil
@@ -10,7 +9,8 @@ from typing import Any
 from sndqn.config import make_config
 from sndqn.config_files import read_config
 from sndqn.errors import RunFolderError
-from sndqn.runs.folder import RunFolder, write_bytes, write_json
+from sndqn.files import sha256_of, write_json, write_text
+from sndqn.runs.folder import RunFolder
 from sndqn.zoo.agents import load_agent
 from sndqn.zoo.card import card
 from sndqn.zoo.evaluations import read_evaluation, read_traces
@@ -65,8 +65,8 @@ def add_agent(run: RunFolder, name: str, evaluated: RunFolder | None = None) -> 
     shutil.copyfile(run.agent, folder.agent)
     shutil.copyfile(evaluated.evaluation, folder.evaluation)
     # Where the run lay on its machine is nobody else's.
-    write_bytes(folder.config, config.model_copy(update={"runs_dir": "runs"}).to_yaml().encode())
-    write_bytes(folder.path / "README.md", card(whole_name, agent, record, provenance).encode())
+    write_text(folder.config, config.model_copy(update={"runs_dir": "runs"}).to_yaml())
+    write_text(folder.path / "README.md", card(whole_name, agent, record, provenance))
     write_index()
     return whole_name
 
@@ -101,7 +101,6 @@ def _entry(folder: Path) -> dict[str, Any]:
         "episodes": len(record.episodes),
         "bytes": run.agent.stat().st_size,
         "files": {
-            path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in files
+            path.relative_to(folder).as_posix(): sha256_of(path.read_bytes()) for path in files
         },
     }

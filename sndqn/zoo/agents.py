@@ -5,7 +5,6 @@ digest; then the network is planned without memory, and its shapes are compared 
 only then is it built and filled. What the file says of norms is computed again.
 """
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass, replace
@@ -16,13 +15,13 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from sndqn.diagnostics import sigma_of
 from sndqn.envs import EnvSettings, make_env
-from sndqn.errors import AgentFileError, ConfigError, SndqnError
+from sndqn.errors import AgentFileError, ConfigError, RunFolderError, SndqnError
+from sndqn.files import read_bytes, sha256_of, write_bytes
 from sndqn.networks import NetworkSpec, QNetwork, SpectralSettings
 from sndqn.networks.factory import apply_settings, zero_observation
-from sndqn.runs.folder import write_bytes
 from sndqn.spectral import SpectralLayer, weight_layers
-from sndqn.spectral.norms import convolution_map, matrix_map, top_singular_vectors
 from sndqn.spectral.subspace import TINY
 from sndqn.terminal import printable
 from sndqn.zoo.container import MAX_BYTES, Shape, pack, unpack
@@ -32,8 +31,6 @@ from sndqn.zoo.shapes import ShapesAlone
 # Of the outputs of all layers for one observation; a Nature CNN has 0.2 million bytes, Beyond The
 # Rainbow's network 6 million.
 MAX_ACTIVATION_BYTES = 64 * 1024 * 1024
-# Of the vectors that the search for σ keeps, twice while it combines them.
-_MAX_SEARCH_BYTES = 256 * 1024 * 1024
 # How far a stored σ may be from its weight's. Training follows σ to 2 %; what is off by more than
 # this is another weight's, or a wrong claim.
 SIGMA_TOLERANCE = 0.1
@@ -84,7 +81,7 @@ def save_agent(path: Path, state: dict[str, Tensor], description: AgentDescripti
     """
     content = pack(state, description)
     write_bytes(path, content)
-    return hashlib.sha256(content).hexdigest()
+    return sha256_of(content)
 
 
 def load_agent(path: Path, sha256: str | None = None) -> Agent:
@@ -107,15 +104,9 @@ def read_agent_bytes(path: Path) -> bytes:
         AgentFileError: There is none, or it is larger.
     """
     try:
-        if not path.is_file():
-            raise AgentFileError(f"{path}: no agent to read: expected a file, found none")
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise AgentFileError(f"{path}: no agent to read ({error.strerror})") from None
-    if len(content) > MAX_BYTES:
-        raise AgentFileError(f"{path}: expected at most {MAX_BYTES} bytes, found more")
-    return content
+        return read_bytes(path, MAX_BYTES)
+    except RunFolderError as error:
+        raise AgentFileError(f"{path}: no agent to read: {error}") from None
 
 
 def agent_from_bytes(content: bytes, name: str, sha256: str | None = None) -> Agent:
@@ -129,7 +120,7 @@ def agent_from_bytes(content: bytes, name: str, sha256: str | None = None) -> Ag
     Raises:
         AgentFileError: As `load_agent`.
     """
-    found = hashlib.sha256(content).hexdigest()
+    found = sha256_of(content)
     try:
         if sha256 is not None:
             _check_pin(sha256, found)
@@ -291,20 +282,10 @@ def _check_norms(network: QNetwork, settings: SpectralSettings) -> None:
         described = bound if settings.bound == "initial" else settings.bound
         if not (bound > 0 and bound == float(torch.tensor(described))):
             raise AgentFileError(f"{name}: expected the bound {described:g}, found {bound:g}")
-        sigma = _sigma(layer)
+        # The vectors that training followed may see more than so short a search.
+        sigma = max(sigma_of(layer, rtol=0.01), float(layer.stretch_of_vectors()))
         if not abs(stored - sigma) <= SIGMA_TOLERANCE * sigma + TINY:
             raise AgentFileError(
                 f"{name}: expected the σ of its weight, {sigma:.6g}, found {stored:.6g}: "
                 "the layer would not act with the norm it claims"
             )
-
-
-def _sigma(layer: SpectralLayer) -> float:
-    """Finds σ of a weight, never more than it is, without trusting the stored vectors alone."""
-    weight, geometry = layer.weight.detach(), layer.norm_arguments()
-    linear_map = convolution_map(weight, **geometry) if geometry else matrix_map(weight)
-    size = sum(torch.Size(shape).numel() for shape in (linear_map.in_shape, linear_map.out_shape))
-    rounds = max(8, min(100, _MAX_SEARCH_BYTES // (8 * size)))
-    found = top_singular_vectors(linear_map, weight, rtol=0.01, max_iterations=rounds)[2]
-    # The vectors that training followed may see more than so short a search.
-    return max(float(found), float(layer.stretch_of_vectors()))

@@ -7,7 +7,6 @@ one trusts.
 """
 
 import hashlib
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +16,10 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from sndqn.errors import AgentFileError
+from sndqn.files import canonical_json, strict_json
 from sndqn.terminal import shortened
 from sndqn.zoo.description import AgentDescription
-from sndqn.zoo.fields import SHA256, Field, checked, one_of, strict_json, wholes
+from sndqn.zoo.fields import SHA256, Field, checked, one_of, wholes
 
 MAX_BYTES = 512 * 1024 * 1024
 MAX_HEADER_BYTES = 1024 * 1024
@@ -67,15 +67,11 @@ def pack(tensors: dict[str, Tensor], description: AgentDescription) -> bytes:
     """Writes an agent file; the same tensors and description give the same bytes.
 
     Raises:
-        AgentFileError: The description holds what JSON cannot, such as NaN.
+        JsonError: The description holds what JSON cannot, such as NaN.
     """
     data = {**description.to_dict(), "content_sha256": _ZEROS}
-    try:
-        words = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    except ValueError as error:
-        raise AgentFileError(f"expected a description that JSON can hold, found: {error}") from None
     plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    content = save_tensors(plain, {"sndqn": words})
+    content = save_tensors(plain, {"sndqn": canonical_json(data).decode()})
     at = _digest_position(content)
     return content[:at] + _digest(content, at).encode() + content[at + len(_ZEROS) :]
 

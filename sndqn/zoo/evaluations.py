@@ -11,8 +11,8 @@ from itertools import count
 
 from sndqn.errors import RunFolderError, SndqnError, TraceError
 from sndqn.evaluation import EvaluationProtocol, EvaluationRecord, Trace, read_trace, write_trace
-from sndqn.runs.folder import RunFolder, write_json
-from sndqn.zoo.fields import strict_json
+from sndqn.files import read_json, write_json
+from sndqn.runs.folder import RunFolder
 from sndqn.zoo.find import AgentPlace
 
 MAX_BYTES = 16 * 2**20
@@ -27,12 +27,8 @@ def read_evaluation(folder: RunFolder) -> EvaluationRecord | None:
     """
     path = folder.evaluation
     try:
-        if not path.is_file():
-            return None
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        return EvaluationRecord.from_dict(strict_json(content, MAX_BYTES))
-    except OSError as error:
+        return EvaluationRecord.from_dict(read_json(path, MAX_BYTES)) if path.is_file() else None
+    except OSError as error:  # a name that no file system takes, or a folder that may not be seen
         raise RunFolderError(f"{path}: not readable ({error.strerror})") from None
     except SndqnError as error:
         raise TraceError(f"{path}: {error}") from None

@@ -1,15 +1,12 @@
-"""Reading JSON and its fields as a stranger's: closed keys, closed values, bounded sizes."""
+"""The fields of JSON that a stranger may have written: closed keys, closed values."""
 
 import json
-import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from sndqn.errors import AgentFileError
 from sndqn.terminal import shortened
-
-MAX_DEPTH = 8
 
 
 class Field(NamedTuple):
@@ -109,56 +106,3 @@ def checked(
                 f"{where}: {name}: expected {field.expected}, found {shortened(found[name])}"
             )
     return found
-
-
-def strict_json(content: bytes, longest: int) -> Any:
-    """Reads JSON that says each thing once and nothing of unusual size.
-
-    Args:
-        content: UTF-8.
-        longest: Bytes it may have.
-
-    Raises:
-        AgentFileError: It is too long, nested too deeply, no JSON, has a key twice, or a number
-            that is not finite.
-    """
-    if len(content) > longest:
-        raise AgentFileError(f"expected at most {longest} bytes of JSON, found {len(content)}")
-    try:
-        value = json.loads(
-            content.decode("utf-8"),
-            object_pairs_hook=_unique_keys,
-            parse_constant=_refuse_number,
-            parse_float=_finite,
-        )
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, AgentFileError):
-            raise
-        reason = " ".join(str(error).split())[:120]
-        raise AgentFileError(f"expected JSON, found: {reason}") from None
-    if _is_deeper(value, MAX_DEPTH):
-        raise AgentFileError(f"expected JSON nested at most {MAX_DEPTH} deep, found deeper")
-    return value
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise AgentFileError("expected each key once, found one twice")
-    return result
-
-
-def _refuse_number(word: str) -> NoReturn:
-    raise AgentFileError(f"expected finite numbers, found {word[:40]}")
-
-
-def _finite(word: str) -> float:
-    value = float(word)
-    return value if math.isfinite(value) else _refuse_number(word)  # 1e999 is no constant
-
-
-def _is_deeper(value: object, depth: int) -> bool:
-    if not isinstance(value, dict | list):
-        return False
-    inner = value.values() if isinstance(value, dict) else value
-    return depth == 0 or any(_is_deeper(part, depth - 1) for part in inner)

@@ -7,12 +7,12 @@ traces/                the episodes that prove it
 agent.safetensors      the agent
 """
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from sndqn.errors import AgentFileError
+from sndqn.files import sha256_of
 
 INDEX = "index.json"
 PACKAGE = Path(__file__).parent.parent
@@ -46,7 +46,7 @@ def shipped_agent(name: str) -> Path:
     folder = agents_dir() / name
     for file, sha256 in shipped_agents()[name]["files"].items():
         path = folder / file
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        if not path.is_file() or sha256_of(path.read_bytes()) != sha256:
             raise AgentFileError(
                 f"{path}: expected the file with SHA-256 {sha256}, as {INDEX} says, found "
                 f"{'another' if path.is_file() else 'none'}: install sndqn again"

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from sndqn.files.storage import Storage
 from sndqn.runs.checkpoint import Checkpoint, CheckpointStore
 from sndqn.runs.manifest import ChunkRef
-from sndqn.runs.storage import Storage
 
 INTERVAL = 100
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import compress, product
 from pathlib import Path
 
-from sndqn.runs.storage import Storage
+from sndqn.files.storage import Storage
 
 WINDOW = 3
 

@@ -14,8 +14,8 @@ import pytest
 from crashes import check_tidy, check_whole, refs_of, save
 
 from sndqn.errors import RunFolderError
+from sndqn.files.storage import Storage
 from sndqn.runs.checkpoint import CheckpointStore
-from sndqn.runs.storage import Storage
 
 
 def names(store: CheckpointStore) -> list[str]:
@@ -266,7 +266,7 @@ def test_info_that_would_not_come_back_as_it_is_is_refused(
         (True, {}, {}, "a step from 0"),
         (1, {"manifest.json": b""}, {}, "other than manifest.json"),
         (1, {}, {"a": "x" * 1024**2}, "at most 1048576 bytes"),
-        (1, {}, {"a": [[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]}, "more than 16 levels"),
+        (1, {}, {"a": [[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]}, "nested at most 16 deep"),
     ],
 )
 def test_what_could_not_be_read_back_is_not_written(

@@ -1,12 +1,12 @@
 """The run folder: made whole, found again, never half-written."""
 
-import json
 from pathlib import Path
 
 import pytest
 
 from sndqn.errors import RunFolderError
-from sndqn.runs.folder import RunFolder, provenance, write_bytes, write_json
+from sndqn.files import write_bytes
+from sndqn.runs.folder import RunFolder, provenance
 
 
 def test_two_runs_of_one_second_get_two_folders(tmp_path: Path) -> None:
@@ -27,18 +27,6 @@ def test_the_only_run_of_a_folder_is_found_and_of_several_one_is_asked_for(tmp_p
     write_bytes(RunFolder.create(str(tmp_path), "CartPole", "dqn").config, b"env: CartPole\n")
     with pytest.raises(RunFolderError, match="holds 2 runs: name one of them"):
         RunFolder.open(tmp_path / "CartPole")
-
-
-def test_writing_replaces_whole_and_leaves_nothing_else(tmp_path: Path) -> None:
-    write_json(tmp_path / "a.json", {"x": 1})
-    write_json(tmp_path / "a.json", {"x": 2})
-    assert json.loads((tmp_path / "a.json").read_text()) == {"x": 2}
-    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
-
-
-def test_writing_where_one_cannot_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match="cannot write"):
-        write_bytes(tmp_path / "gone" / "file", b"x")
 
 
 def test_provenance_names_command_versions_and_machine() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sndqn.errors import RunFolderError
-from sndqn.runs.storage import Storage
+from sndqn.files.storage import Storage
 
 
 class Failing:
@@ -114,7 +114,7 @@ def limited(path: Path) -> str:
 import resource
 from pathlib import Path
 from sndqn.errors import RunFolderError
-from sndqn.runs.storage import Storage
+from sndqn.files.storage import Storage
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, {resource.RLIM_INFINITY}))
 try:
     Storage().write_file(Path({str(path)!r}), bytes(5000))
