@@ -311,10 +311,14 @@ def replay(argv: Sequence[str]) -> None:
         "video or a window.",
         allow_abbrev=False,
     )
-    parser.add_argument("agent", help=f"{_AGENT}; or a .trace.json file")
+    parser.add_argument("agent", help=f"{_AGENT}; or an episodes.jsonl or .trace.json file")
     parser.add_argument("--episode", metavar="N", default="best", help="0, 1, ...; best (default)")
     _add_evaluation(parser)
-    parser.add_argument("--output", metavar="FILE", help="video file (videos/ in the run's folder)")
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="video file (videos/ in the run's folder), or one .trace.json for the episode",
+    )
     parser.add_argument("--values", action="store_true", help="show Q-values beside the picture")
     parser.add_argument("--window", action="store_true", help="play in a window instead")
     _add_pin(parser)

@@ -12,7 +12,7 @@ import pytest
 
 from sndqn import cli
 from sndqn.errors import TraceError
-from sndqn.evaluation import read_trace, replay_trace
+from sndqn.evaluation import read_episode, read_episodes, replay_trace
 from sndqn.runs.folder import RunFolder
 
 QUICK = ["--total-timesteps", "600", "--learning-starts", "200", "--eval-episodes", "2"]
@@ -31,6 +31,7 @@ def test_a_run_leaves_all_its_files(run: RunFolder) -> None:
     assert sorted(path.name for path in run.path.iterdir() if path.name != "videos") == [
         "agent.safetensors",
         "config.yaml",
+        "episodes.jsonl",
         "evaluation.json",
         "layers.json",
         "lock",
@@ -38,9 +39,8 @@ def test_a_run_leaves_all_its_files(run: RunFolder) -> None:
         "provenance.json",
         "tensorboard",
         "timing.jsonl",
-        "traces",
     ]
-    assert len(list(run.traces.iterdir())) == 2
+    assert len(list(read_episodes(run.episodes))) == 2
     assert json.loads(run.provenance.read_text())["versions"]["torch"]
 
 
@@ -94,7 +94,7 @@ def test_replay_writes_a_video_with_a_frame_per_step(
     run: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["replay", str(run.path), "--episode", "0", "--values"]) == 0
-    trace = read_trace(run.trace(0))
+    trace = read_episode(run.episodes, 0)
     out = capsys.readouterr().out
     assert f"{trace.length + 1} frames" in out
     assert (run.videos / "episode-000-values.mp4").stat().st_size > 1000
@@ -103,7 +103,7 @@ def test_replay_writes_a_video_with_a_frame_per_step(
 def test_a_changed_action_is_refused(
     run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trace = read_trace(run.trace(0))
+    trace = read_episode(run.episodes, 0)
     actions = trace.actions.copy()
     actions[3] = 1 - actions[3]
     forged = type(trace)(
@@ -112,7 +112,7 @@ def test_a_changed_action_is_refused(
     with pytest.raises(TraceError, match="step"):
         list(replay_trace(forged))
     path = tmp_path / "edited.trace.json"
-    content = json.loads(run.trace(0).read_text())
+    content = trace.to_dict()
     content["seed"] += 1
     path.write_text(json.dumps(content))
     with pytest.raises(SystemExit) as stop:

@@ -28,7 +28,15 @@ from sndqn.config import make_config
 from sndqn.config_files import read_config
 from sndqn.envs import make_env, resolve_env, settings_from_dict
 from sndqn.errors import SndqnError
-from sndqn.evaluation import Trace, read_trace, record_trace, replay_trace, write_trace
+from sndqn.evaluation import (
+    Trace,
+    read_episodes,
+    read_trace,
+    record_trace,
+    replay_trace,
+    write_episodes,
+    write_trace,
+)
 from sndqn.zoo import agent_from_bytes
 
 COUNTS = [pytest.param(500, id="500"), pytest.param(10_000, id="10000", marks=pytest.mark.slow)]
@@ -206,6 +214,26 @@ def test_the_trace_reader_stands_hostile_files(count: int, trace: Trace, tmp_pat
     assert read_all(count, make, read) > 0.8 * count
 
 
+@pytest.mark.parametrize("count", COUNTS)
+def test_the_reader_of_episodes_stands_hostile_files(
+    count: int, trace: Trace, tmp_path: Path
+) -> None:
+    path = tmp_path / "episodes.jsonl"
+    write_episodes(path, [trace, trace])
+    good = path.read_bytes()
+
+    def make(draw: random.Random) -> None:
+        if draw.random() < 0.5:
+            path.write_bytes(damaged(good, draw))
+            return
+        lines = [json.loads(line) for line in good.splitlines()]
+        at = draw.randrange(len(lines))
+        lines[at] = with_changed_part(lines[at], draw)
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    assert read_all(count, make, lambda _: list(read_episodes(path))) > 0.8 * count
+
+
 WORDS = ["train", "evaluate", "replay", "inspect", "agents", "export", "import-sb3", "add", "trian"]
 WORDS += ["--help", "-h", "--", "-", "--env", "--sha256", "--episode", "--values", "--output", "-2"]
 WORDS += ["--episodes", "--epsilon", "--seed", "--name", "--format", "--config", "--sn-layers"]
@@ -237,6 +265,9 @@ def test_the_command_line_stands_hostile_words(
     write_trace(tmp_path / "good.trace.json", trace)
     trace_bytes = (tmp_path / "good.trace.json").read_bytes()
     (tmp_path / "good.trace.json").unlink()
+    write_episodes(tmp_path / "good.jsonl", [trace, trace])
+    episodes_bytes = (tmp_path / "good.jsonl").read_bytes()
+    (tmp_path / "good.jsonl").unlink()
     files = []
     for number in range(40):
         folder = tmp_path / f"run-\x1b[31m{number}"
@@ -246,6 +277,7 @@ def test_the_command_line_stands_hostile_words(
             "config.yaml": hostile_config(draw),
             "evaluation.json": damaged(b'{"schema": "sndqn-evaluation-1", "episodes": []}', draw),
             "traces/episode-000.trace.json": damaged(trace_bytes, draw) + b"}",
+            "episodes.jsonl": damaged(episodes_bytes, draw) + b"}",
         }.items():
             (folder / name).write_bytes(content)
             files.append(str(folder / name))

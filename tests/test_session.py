@@ -13,7 +13,7 @@ from gymnasium import spaces
 from sndqn import cli
 from sndqn.config import make_config
 from sndqn.errors import ConfigError, ObservationError, SndqnError
-from sndqn.evaluation import read_trace, replay_trace
+from sndqn.evaluation import read_episodes, replay_trace
 from sndqn.runs.folder import RunFolder
 from sndqn.training import read_layers, train
 
@@ -106,7 +106,7 @@ def config_of(tmp_path: Path, **settings: Any) -> Any:
 @pytest.mark.parametrize("name", SPACES)
 def test_every_space_trains_evaluates_saves_loads_and_replays(name: str, tmp_path: Path) -> None:
     run = train(config_of(tmp_path, env_kwargs={"name": name}, n_envs=2))
-    assert [len(list(replay_trace(read_trace(path)))) for path in run.traces.iterdir()] == [10]
+    assert [len(list(replay_trace(trace))) for trace in read_episodes(run.episodes)] == [10]
     assert cli.main(["inspect", str(run.path)]) == 0
 
 

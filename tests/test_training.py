@@ -172,7 +172,13 @@ def test_sigma_of_every_layer_is_logged_and_logging_changes_no_bit(
     assert agents[0] == agents[1]
 
 
-COMPARED = ("agent.safetensors", "evaluation.json", "layers.json", "metrics.jsonl")
+COMPARED = (
+    "agent.safetensors",
+    "episodes.jsonl",
+    "evaluation.json",
+    "layers.json",
+    "metrics.jsonl",
+)
 
 
 class StopsAt(io.StringIO):
@@ -210,8 +216,8 @@ def test_an_evaluation_that_a_signal_stopped_is_made_by_resuming_as_if_nothing_h
     assert "Goes on from the evaluation" in again.file.getvalue()
     assert {path: path.stat().st_mtime_ns for path in trained} == trained
     names = [p.relative_to(whole.path) for p in whole.path.rglob("*") if p.is_file()]
-    compared = [name for name in names if name.name in COMPARED or name.parent.name == "traces"]
-    assert len(compared) >= 3 + len(COMPARED)
+    compared = [name for name in names if name.name in COMPARED]
+    assert {name.name for name in compared} == set(COMPARED)
     for name in compared:
         assert (run / name).read_bytes() == (whole.path / name).read_bytes(), name
     with pytest.raises(RunFolderError, match="is finished"):

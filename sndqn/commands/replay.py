@@ -3,25 +3,31 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
 from sndqn.errors import RunFolderError
 from sndqn.evaluation import (
     Trace,
+    read_episode,
+    read_episodes,
     read_trace,
     rendering_of,
+    replay_trace,
     show_window,
     trace_frames,
     version_differences,
+    write_trace,
     write_video,
 )
 from sndqn.progress import Pulse
 from sndqn.runs.folder import RunFolder
 from sndqn.terminal import say
 from sndqn.zoo import AgentPlace, find_agent, load_agent
-from sndqn.zoo.evaluations import chosen_evaluation, names_of, read_evaluation
+from sndqn.zoo.evaluations import chosen_evaluation, names_of, read_evaluation, read_trace_of
+
+_MAX_EPISODES = 10**6
 
 
 def replay(
@@ -37,20 +43,29 @@ def replay(
     """Replays an episode.
 
     Args:
-        given: A trace, or as for `sndqn.zoo.find_agent`.
+        given: A file of traces, or as for `sndqn.zoo.find_agent`.
         episode: Its number, or "best".
         evaluation: Name of the evaluation the episode is of; None for its own.
-        output: The video's file; None for videos/ in the evaluation's folder.
+        output: The video's file, or one .trace.json for the episode itself; None for a video in
+            videos/ in the evaluation's folder.
         values: Whether to show Q-values beside the picture.
         window: Whether to show a window instead.
         sha256: What the SHA-256 of the agent's file must be; None takes any.
         console: Where to say how it goes.
     """
-    path, agent, videos, which = _locate(given, episode, evaluation)
-    trace = read_trace(path)
-    q_values = _q_values(agent, trace, sha256, console) if values else None
+    found = _find(given, episode, evaluation)
+    trace, proved = found.trace, f"{found.name}{found.whose}: return {found.trace.episode_return:g}"
+    proved += f" in {trace.length} steps, replayed exactly"
     for line in version_differences(trace):
         say(console, line, style="yellow")
+    if output is not None and output.endswith(".trace.json"):
+        for _ in replay_trace(trace):
+            pass
+        write_trace(Path(output), trace)
+        say(console, proved)
+        say(console, output, style="bold")
+        return
+    q_values = _q_values(found.agent, trace, sha256, console) if values else None
     if not window:
         # pygame then looks for no display, and complains of none, while it draws into memory.
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
@@ -59,48 +74,86 @@ def replay(
     if window:
         show_window(frames, fps)
         return
-    name = path.name.removesuffix(".trace.json") + ("-values" if values else "")
-    file = Path(output) if output else videos / f"{name}.mp4"
+    name = found.name + ("-values" if values else "")
+    file = Path(output) if output else found.videos / f"{name}.mp4"
     count = write_video(file, _with_progress(frames, trace.length + 1, console), fps)
-    say(
-        console,
-        f"{path.name}{which}: return {trace.episode_return:g} in {trace.length} steps, replayed "
-        "exactly",
-    )
+    say(console, proved)
     say(console, f"{file}: {count} frames", style="bold")
 
 
-def _locate(given: str, episode: str, evaluation: str | None) -> tuple[Path, Path, Path, str]:
-    """Finds a trace, the agent that played it, the folder for its videos, and whose it is."""
+class _Recorded(NamedTuple):
+    """An episode to replay.
+
+    Attributes:
+        trace: Its record.
+        name: What to call it: "episode-003".
+        agent: The file of the agent that played it.
+        videos: Folder for its videos.
+        whose: Words that say which evaluation it is of.
+    """
+
+    trace: Trace
+    name: str
+    agent: Path
+    videos: Path
+    whose: str = ""
+
+
+def _find(given: str, episode: str, evaluation: str | None) -> _Recorded:
+    """Finds the episode that someone typed."""
     path = Path(given)
-    if path.suffix == ".json":
-        agents = [RunFolder(folder).agent for folder in path.absolute().parents[1:4]]
-        agent = next((file for file in agents if file.is_file()), agents[0])
-        return path, agent, path.parent, ""
+    if path.suffix in (".json", ".jsonl"):
+        return _in_file(path, episode)
     place = find_agent(given)
     folder, which = chosen_evaluation(place, evaluation)
     videos = place.output.videos if folder is place.folder else folder.videos
-    return _chosen_trace(given, place, folder, episode), place.file, videos, f" of {which}"
-
-
-def _chosen_trace(given: str, place: AgentPlace, folder: RunFolder, episode: str) -> Path:
     record = read_evaluation(folder)
     if record is None:
-        others = names_of(place.output)
-        todo = f"sndqn evaluate {given}"
-        if others:
-            todo = f"--evaluation {others[0]}" + (
-                f", or {', '.join(others[1:])}" if others[1:] else ""
-            )
-        raise RunFolderError(f"{given} has no evaluation of its own yet: type {todo}")
+        raise RunFolderError(
+            f"{given} has no evaluation of its own yet: type {_todo(given, place)}"
+        )
     if episode == "best":
-        return folder.trace(record.returns.index(record.max))
-    last = len(record.episodes) - 1
+        number = record.returns.index(record.max)
+    else:
+        number = _number(episode, len(record.episodes) - 1)
+    trace = read_trace_of(folder, number)
+    return _Recorded(trace, _name(number), place.file, videos, f" of {which}")
+
+
+def _in_file(path: Path, episode: str) -> _Recorded:
+    """Finds an episode in a file of one trace, or of an evaluation's."""
+    agents = [RunFolder(folder).agent for folder in path.absolute().parents[:4]]
+    agent = next((file for file in agents if file.is_file()), agents[0])
+    if path.suffix == ".json":
+        name = path.name.removesuffix(".trace.json")
+        return _Recorded(read_trace(path), name, agent, path.parent)
+    if episode == "best":
+        numbered = enumerate(read_episodes(path))
+        number, trace = max(numbered, key=lambda each: each[1].episode_return, default=(0, None))
+    else:
+        number, trace = _number(episode, _MAX_EPISODES), None
+    trace = trace or read_episode(path, number)
+    return _Recorded(trace, _name(number), agent, RunFolder(path.parent).videos)
+
+
+def _todo(given: str, place: AgentPlace) -> str:
+    others = names_of(place.output)
+    if not others:
+        return f"sndqn evaluate {given}"
+    more = f", or {', '.join(others[1:])}" if others[1:] else ""
+    return f"--evaluation {others[0]}{more}"
+
+
+def _number(episode: str, last: int) -> int:
     if not (episode.isascii() and episode.isdigit() and len(episode) < 10 and int(episode) <= last):
         raise RunFolderError(
             f"--episode: expected best or a number from 0 to {last}, found {episode!r}"
         )
-    return folder.trace(int(episode))
+    return int(episode)
+
+
+def _name(number: int) -> str:
+    return f"episode-{number:03d}"
 
 
 def _q_values(file: Path, trace: Trace, sha256: str | None, console: Console) -> Any:

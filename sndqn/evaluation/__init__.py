@@ -9,6 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sndqn.evaluation.episodes import read_episode as read_episode
+    from sndqn.evaluation.episodes import read_episodes as read_episodes
+    from sndqn.evaluation.episodes import write_episodes as write_episodes
     from sndqn.evaluation.panel import ValuePanel as ValuePanel
     from sndqn.evaluation.panel import enlarge as enlarge
     from sndqn.evaluation.panel import with_value_panel as with_value_panel
@@ -43,6 +46,8 @@ _MODULE_OF = {
     "ValuePanel": "panel",
     "enlarge": "panel",
     "evaluate": "protocol",
+    "read_episode": "episodes",
+    "read_episodes": "episodes",
     "read_trace": "traces",
     "record_trace": "recording",
     "rendering_of": "recording",
@@ -51,6 +56,7 @@ _MODULE_OF = {
     "trace_frames": "videos",
     "version_differences": "recording",
     "with_value_panel": "panel",
+    "write_episodes": "episodes",
     "write_trace": "traces",
     "write_video": "videos",
 }

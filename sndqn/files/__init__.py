@@ -2,7 +2,7 @@
 
 from sndqn.files.atomic import write_bytes, write_json, write_text, written_whole
 from sndqn.files.digest import canonical_json, sha256_of
-from sndqn.files.reading import read_bytes, read_json, strict_json
+from sndqn.files.reading import read_bytes, read_json, read_lines, strict_json
 from sndqn.files.storage import Storage
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "canonical_json",
     "read_bytes",
     "read_json",
+    "read_lines",
     "sha256_of",
     "strict_json",
     "write_bytes",

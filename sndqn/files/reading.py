@@ -2,8 +2,10 @@
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from sndqn.errors import JsonError, RunFolderError
 
@@ -16,16 +18,35 @@ def read_bytes(path: Path, longest: int) -> bytes:
     Raises:
         RunFolderError: There is none, it is no ordinary file, it has more, or it is not readable.
     """
+    with _opened(path) as file:
+        content = file.read(longest + 1)
+    if len(content) > longest:
+        raise RunFolderError(f"expected at most {longest} bytes, found more")
+    return content
+
+
+def read_lines(path: Path, longest: int) -> Iterator[bytes]:
+    """Reads the lines of a file of any size, each of which has at most so many bytes.
+
+    Raises:
+        RunFolderError: As `read_bytes`.
+    """
+    with _opened(path) as file:
+        while line := file.readline(longest + 1):
+            if len(line) > longest:
+                raise RunFolderError(f"expected lines of at most {longest} bytes, found more")
+            yield line
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
         if not path.is_file():
             raise RunFolderError("expected a file, found none; check the name")
         with path.open("rb") as file:
-            content = file.read(longest + 1)
+            yield file
     except OSError as error:
         raise RunFolderError(f"expected a readable file, found: {error.strerror}") from None
-    if len(content) > longest:
-        raise RunFolderError(f"expected at most {longest} bytes, found more")
-    return content
 
 
 def read_json(path: Path, longest: int) -> Any:

@@ -11,9 +11,9 @@ checkpoints/, chunks/  to go on from, while the run is not finished
 lock                   held by the process that trains
 agent.safetensors      the agent, without code
 evaluation.json        the final evaluation
-traces/                one file per evaluated episode
-evaluations/NAME/      later evaluations, each with its traces
-phase-N/               evaluation and traces under the settings of an earlier phase, if they change
+episodes.jsonl         its episodes: one line each, a trace that proves it
+evaluations/NAME/      later evaluations, each with its episodes
+phase-N/               evaluation and episodes under an earlier phase's settings, if they change
 """
 
 import json
@@ -149,7 +149,7 @@ class RunFolder:
     tensorboard = property(lambda self: self.path / "tensorboard")
     agent = property(lambda self: self.path / "agent.safetensors")
     evaluation = property(lambda self: self.path / "evaluation.json")
-    traces = property(lambda self: self.path / "traces")
+    episodes = property(lambda self: self.path / "episodes.jsonl")
     evaluations = property(lambda self: self.path / "evaluations")
     videos = property(lambda self: self.path / "videos")
 
@@ -168,10 +168,6 @@ class RunFolder:
         except OSError as error:
             raise RunFolderError(f"cannot make {path}: {error.strerror}") from None
         return RunFolder(path)
-
-    def trace(self, episode: int) -> Path:
-        """Gives the file of an evaluated episode, counted from 0."""
-        return Path(self.traces / f"episode-{episode:03d}.trace.json")
 
 
 def provenance() -> dict[str, Any]:

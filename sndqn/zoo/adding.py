@@ -9,6 +9,7 @@ from typing import Any
 from sndqn.config import make_config
 from sndqn.config_files import read_config
 from sndqn.errors import RunFolderError
+from sndqn.evaluation import write_episodes
 from sndqn.files import sha256_of, write_json, write_text
 from sndqn.runs.folder import RunFolder
 from sndqn.zoo.agents import load_agent
@@ -24,7 +25,7 @@ def add_agent(run: RunFolder, name: str, evaluated: RunFolder | None = None) -> 
     """Puts a finished run among the shipped agents and writes the index anew.
 
     Args:
-        run: Evaluated, its traces in place.
+        run: Evaluated, its episodes in place.
         name: What the agent is called within its environment: "sn".
         evaluated: Holds the evaluation to ship with it; None for the run's own.
 
@@ -47,7 +48,7 @@ def add_agent(run: RunFolder, name: str, evaluated: RunFolder | None = None) -> 
             f"{'none' if record is None else 'another one'}: type sndqn evaluate {run.path}, and "
             "--evaluation with the name it gives"
         )
-    read_traces(evaluated, record)
+    traces = read_traces(evaluated, record)
     if run.agent.stat().st_size >= MAX_AGENT_BYTES:
         raise RunFolderError(
             f"{run.agent}: expected less than {MAX_AGENT_BYTES:,} bytes, found "
@@ -59,9 +60,8 @@ def add_agent(run: RunFolder, name: str, evaluated: RunFolder | None = None) -> 
     if folder.path.exists():
         raise RunFolderError(f"--name: {folder.path} exists: delete it, or type another name")
     provenance = json.loads(run.provenance.read_text())
-    folder.traces.mkdir(parents=True)
-    for number in range(len(record.episodes)):
-        shutil.copyfile(evaluated.trace(number), folder.trace(number))
+    folder.path.mkdir(parents=True)
+    write_episodes(folder.episodes, traces)
     shutil.copyfile(run.agent, folder.agent)
     shutil.copyfile(evaluated.evaluation, folder.evaluation)
     # Where the run lay on its machine is nobody else's.

@@ -41,8 +41,8 @@ with {versions}. The settings in full are in `config.yaml`; on the same kind of 
 ## Limits
 
 One training with one seed: the score is this agent's, not its algorithm's. It was measured under
-the settings above, with the versions above, and each of its games is in `traces/`. Reading the file
-runs no code; the SHA-256 says that it is this file, and nothing about who made it.
+the settings above, with the versions above, and each of its games is in `episodes.jsonl`. Reading
+the file runs no code; the SHA-256 says that it is this file, and nothing about who made it.
 """
 
 

@@ -1,5 +1,8 @@
 """An agent's evaluations: its own, and those made later, each in evaluations/NAME/.
 
+Each is a record, evaluation.json, and the traces that prove it, episodes.jsonl. A folder that an
+earlier version made has a file for each trace instead: traces/episode-NNN.trace.json.
+
 None is ever written over: a new one that is not the same to the bit gets a name of its own.
 Reading trusts nothing: they may be a stranger's.
 """
@@ -7,10 +10,18 @@ Reading trusts nothing: they may be a stranger's.
 import os
 import re
 import shutil
-from itertools import count
+from itertools import count, islice
 
 from sndqn.errors import RunFolderError, SndqnError, TraceError
-from sndqn.evaluation import EvaluationProtocol, EvaluationRecord, Trace, read_trace, write_trace
+from sndqn.evaluation import (
+    EvaluationProtocol,
+    EvaluationRecord,
+    Trace,
+    read_episode,
+    read_episodes,
+    read_trace,
+    write_episodes,
+)
 from sndqn.files import read_json, write_json
 from sndqn.runs.folder import RunFolder
 from sndqn.zoo.find import AgentPlace
@@ -34,19 +45,32 @@ def read_evaluation(folder: RunFolder) -> EvaluationRecord | None:
         raise TraceError(f"{path}: {error}") from None
 
 
+def read_trace_of(folder: RunFolder, number: int) -> Trace:
+    """Reads the trace of an evaluation's episode, counted from 0.
+
+    Raises:
+        TraceError: It is missing or damaged.
+    """
+    if folder.episodes.is_file():
+        return read_episode(folder.episodes, number)
+    return read_trace(folder.path / "traces" / f"episode-{number:03d}.trace.json")
+
+
 def read_traces(folder: RunFolder, record: EvaluationRecord) -> list[Trace]:
     """Reads the traces that prove an evaluation.
 
     Raises:
         TraceError: One is missing, damaged, or of another episode.
     """
-    traces = [read_trace(folder.trace(number)) for number in range(len(record.episodes))]
-    for number, (trace, episode) in enumerate(zip(traces, record.episodes, strict=True)):
-        if trace.sha256 != episode.trace_sha256:
-            raise TraceError(
-                f"{folder.trace(number)}: expected the trace that evaluation.json names, found "
-                "another: evaluate the agent again"
-            )
+    if folder.episodes.is_file():
+        traces = list(islice(read_episodes(folder.episodes), len(record.episodes) + 1))
+    else:
+        traces = [read_trace_of(folder, number) for number in range(len(record.episodes))]
+    if [trace.sha256 for trace in traces] != [each.trace_sha256 for each in record.episodes]:
+        raise TraceError(
+            f"{folder.path}: expected the traces that evaluation.json names, found others: "
+            "evaluate the agent again"
+        )
     return traces
 
 
@@ -56,11 +80,7 @@ def write_evaluation(folder: RunFolder, record: EvaluationRecord) -> None:
     Raises:
         RunFolderError: They cannot be written.
     """
-    folder.traces.mkdir(exist_ok=True)
-    for old in folder.traces.glob("episode-*.trace.json"):
-        old.unlink()
-    for episode, trace in enumerate(record.traces):
-        write_trace(folder.trace(episode), trace)
+    write_episodes(folder.episodes, record.traces)
     write_json(folder.evaluation, record.to_dict())
 
 

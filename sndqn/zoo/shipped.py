@@ -3,7 +3,7 @@
 README.md              the card, for people
 config.yaml            every setting of its training
 evaluation.json        its score
-traces/                the episodes that prove it
+episodes.jsonl         the episodes that prove it
 agent.safetensors      the agent
 """
 

@@ -33,9 +33,8 @@ def test_an_added_agent_has_its_files_and_the_index_their_digests(added: Path) -
         "README.md",
         "agent.safetensors",
         "config.yaml",
+        "episodes.jsonl",
         "evaluation.json",
-        "traces/episode-000.trace.json",
-        "traces/episode-001.trace.json",
     ]
     index = json.loads((added.parent.parent / "index.json").read_text())
     assert index["agents"]["CartPole/tiny"]["files"] == {
@@ -81,7 +80,7 @@ def test_a_name_stands_wherever_a_run_does_and_what_ships_stays_as_it_is(
     assert {path: path.read_bytes() for path in added.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("file", ["agent.safetensors", "traces/episode-001.trace.json"])
+@pytest.mark.parametrize("file", ["agent.safetensors", "episodes.jsonl"])
 @pytest.mark.parametrize("change", ["changed", "missing"])
 def test_a_shipped_agent_whose_files_were_changed_is_refused(
     added: Path, file: str, change: str, capsys: pytest.CaptureFixture[str]
@@ -102,10 +101,11 @@ def test_adding_what_is_not_whole_is_refused_and_adds_nothing(
 
     for name in ("../up", "", "a/b", ".hidden", "x" * 65, "\x1b[2J"):
         assert "--name: expected letters" in add(name)
-    trace = run.trace(1).read_text()
-    run.trace(1).write_text(run.trace(0).read_text())
-    assert "expected the trace that evaluation.json names" in add("tiny")
-    run.trace(1).write_text(trace)
+    header, first, second = run.episodes.read_text().splitlines(keepends=True)
+    for wrong in (header + first + first, header + first, header + first + second + second):
+        run.episodes.write_text(wrong)
+        assert "expected the traces that evaluation.json names" in add("tiny")
+    run.episodes.write_text(header + first + second)
     evaluation = run.evaluation.read_text()
     run.evaluation.write_text(evaluation.replace('"mean": ', '"mean": 1'))
     assert "expected statistics" in add("tiny")

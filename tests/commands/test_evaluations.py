@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sndqn import cli
+from sndqn.evaluation import read_episode, read_episodes, read_trace, write_trace
 from sndqn.runs.folder import RunFolder
 
 
@@ -42,7 +43,8 @@ def test_later_evaluations_leave_the_trainings_own_as_it_was_and_stand_beside_it
     ]
     again = RunFolder(run.evaluations / "2-episodes-eps0-seed1000")
     assert again.evaluation.read_bytes() == run.evaluation.read_bytes()
-    assert len(list(RunFolder(run.evaluations / "first.look").traces.iterdir())) == 1
+    first_look = RunFolder(run.evaluations / "first.look")
+    assert len(list(read_episodes(first_look.episodes))) == 1
     assert f"Next: sndqn replay {run.path} --evaluation first.look" in capsys.readouterr().out
 
 
@@ -101,8 +103,8 @@ def test_commands_read_the_trainings_own_evaluation_or_the_one_named(
         assert "mean return 5.0 ± 0.0 over 1 episodes (evaluation short)" in capsys.readouterr().out
         assert cli.main(["replay", *given, "--values"]) == 0
         assert "of evaluation short: return 5 in 5 steps" in capsys.readouterr().out
-    trace = run.evaluations / "short" / "traces" / "episode-000.trace.json"
-    assert cli.main(["replay", str(trace), "--values"]) == 0
+    episodes = run.evaluations / "short" / "episodes.jsonl"
+    assert cli.main(["replay", str(episodes), "--values"]) == 0
     assert (run.evaluations / "short" / "videos" / "episode-000-values.mp4").is_file()
     assert not run.videos.exists()
     assert cli.main(["replay", str(run.path)]) == 0
@@ -111,11 +113,11 @@ def test_commands_read_the_trainings_own_evaluation_or_the_one_named(
     assert cli.main(["agents", "add", str(run.path), "--name", "own"]) == 0
     command = ["agents", "add", str(run.path), "--name", "short", "--evaluation", "short"]
     assert cli.main(command) == 0
-    episodes = [
+    kept = [
         json.loads((installed / "CartPole" / name / "evaluation.json").read_text())["episodes"]
         for name in ("own", "short")
     ]
-    assert [len(found) for found in episodes] == [2, 1]
+    assert [len(found) for found in kept] == [2, 1]
     error = refusal(["replay", str(run.path), "--evaluation", "long"], capsys)
     assert "there are: short" in error
 
@@ -139,3 +141,48 @@ def test_an_agent_with_later_evaluations_alone_says_which_to_name(
     evaluate(run.path, "--episodes", "1", "--name", "early")
     assert not run.evaluation.exists()
     assert "type --evaluation early" in refusal(["replay", str(run.path)], capsys)
+
+
+def test_a_folder_with_a_file_for_each_trace_is_replayed_inspected_evaluated_and_added(
+    run: RunFolder, installed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, trace in enumerate(read_episodes(run.episodes)):
+        write_trace(run.path / "traces" / f"episode-{number:03d}.trace.json", trace)
+    expected = run.episodes.read_bytes()
+    run.episodes.unlink()
+    for command in (["inspect"], ["replay", "--episode", "1"], ["evaluate", "--episodes", "1"]):
+        assert cli.main([command[0], str(run.path), *command[1:]]) == 0
+    assert (run.videos / "episode-001.mp4").is_file()
+    assert cli.main(["replay", str(run.path / "traces" / "episode-001.trace.json")]) == 0
+    assert (run.path / "traces" / "episode-001.mp4").is_file()
+    assert cli.main(["agents", "add", str(run.path), "--name", "old"]) == 0
+    assert (installed / "CartPole" / "old" / "episodes.jsonl").read_bytes() == expected
+    damaged = run.path / "traces" / "episode-000.trace.json"
+    damaged.write_text(damaged.read_text().replace('"versions": {', '"versions": {"x": "1",'))
+    assert "changed after it was written" in refusal(
+        ["replay", str(run.path), "--episode", "0"], capsys
+    )
+
+
+def test_one_episode_is_written_as_a_trace_of_its_own_once_it_is_proved(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.trace.json"
+    command = ["replay", str(run.path), "--episode", "1", "--output", str(path)]
+    assert cli.main(command) == 0
+    assert "replayed exactly" in capsys.readouterr().out
+    assert read_trace(path) == read_episode(run.episodes, 1)
+    path.unlink()
+    run.episodes.write_text(
+        run.episodes.read_text().replace('"versions":{', '"versions":{"x":"1",')
+    )
+    assert "changed after it was written" in refusal(command, capsys)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("episode", ["2", "-1", "last", "1" * 20])
+def test_an_episode_that_is_none_is_refused(
+    run: RunFolder, episode: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for given in (str(run.path), str(run.episodes)):
+        assert "expected " in refusal(["replay", given, f"--episode={episode}"], capsys)
