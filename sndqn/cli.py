@@ -140,9 +140,19 @@ def _resume(run: str, others: dict[str, Any]) -> None:
         fail(f"--resume: goes on with the run's own settings: leave out {option}")
     from sndqn.training import resume
 
+    _keep_freed_memory()
     console = _console()
     path = resume(run, console).path
     say(console, f"Next: sndqn replay {path}", style="bold")
+
+
+def _keep_freed_memory() -> None:
+    """Makes updates allocate faster: for a process that trains and does nothing else."""
+    from sndqn.algorithms.acceleration import find_acceleration
+
+    acceleration = find_acceleration()
+    if acceleration is not None:
+        acceleration.keep_freed_memory()
 
 
 # Settings whose "none" is the absence of a value; for sn_layers it is a value.
@@ -198,6 +208,7 @@ def _train(config: str | None, flags: dict[str, Any]) -> None:
 
     from sndqn.training import train as train_agent
 
+    _keep_freed_memory()
     console = _console()
     run = train_agent(resolved, console, flags)
     code = [f" --import {module}" for module in resolved.imports]

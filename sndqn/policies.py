@@ -79,7 +79,8 @@ class SpectralPolicyMixin:
 
         The online network's is refined after each optimiser step.
         """
-        self.compiled_refine: Callable[[], object] | None = None
+        # Makes the power iterations in place of `refine`, to the same end.
+        self.replaced_refine: Callable[[], object] | None = None
         self._normalised = [m for m in online.modules() if isinstance(m, SpectralLayer)]
         for layer in self._normalised:
             layer.refined_outside = True
@@ -121,12 +122,12 @@ class SpectralPolicyMixin:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[misc]
-        self.compiled_refine = None  # it knows the original's tensors
+        self.replaced_refine = None  # it knows the original's tensors
         self._tie_optimizer()  # a copied one comes without its hooks and its scheduler
 
     def after_optimizer_step(self, *_: object) -> None:
         """Brings σ up to the new weights; the optimiser calls it."""
-        (self.compiled_refine or self.refine)()
+        (self.replaced_refine or self.refine)()
 
     def refine(self) -> None:
         """Makes the power iterations of one optimiser step."""

@@ -1,6 +1,7 @@
 """The rules of DESIGN.md that can be read off the source: who imports whom, and what nobody may."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ ORDER = [
     ("components", "transfer", "resume"),
     ("callbacks", "zoo", "report", "progress", "threads"),
     ("algorithms", "contrib"),
+    ("acceleration",),
     ("policies", "evaluation", "replay", "diagnostics"),
     ("networks", "envs", "runs", "config_files", "labels"),
     ("spectral", "targets", "losses", "optimizers", "config"),
@@ -75,6 +77,36 @@ def test_imports_point_down_only(name: str) -> None:
         assert own in HEIGHT, f"{name} has no place in the order"
         assert other in HEIGHT, f"{name} imports {target}, which the order does not know"
         assert HEIGHT[own] > HEIGHT[other], f"{name} must not import {target}"
+
+
+def test_one_module_imports_what_exists_for_speed_alone_and_does_so_late() -> None:
+    door = "sndqn.algorithms.acceleration"
+    for name, path in MODULES.items():
+        if unit(name + ".") == "acceleration":
+            continue
+        found = [t for t in imports(name, path) if t.startswith("sndqn.acceleration")]
+        assert not found or name == door, name
+    body = ast.parse(MODULES[door].read_text()).body
+    (late,) = (node for node in body if "import sndqn" in ast.unparse(node))
+    assert isinstance(late, ast.FunctionDef)
+
+
+FOR_SPEED = re.compile(
+    r"traced|tracing|make_fx|inductor|compiler|compiled|captured|CUDA graph|onednn|mallopt", re.I
+)
+# A question to torch, a name in checkpoints, and what asks the door.
+ALLOWED = ("torch.compiler.is_compiling()", 'data["compiled"]', "found.compiler_available()")
+
+
+@pytest.mark.parametrize("name", INNER)
+def test_algorithms_and_mathematics_do_not_mention_how_they_are_made_fast(name: str) -> None:
+    plain = ("spectral", "networks", "policies", "algorithms", "targets", "losses")
+    if unit(name) not in plain or name == "sndqn.algorithms.acceleration":
+        return
+    text = MODULES[name].read_text()
+    for allowed in ALLOWED:
+        text = text.replace(allowed, "")
+    assert not FOR_SPEED.findall(text)
 
 
 @pytest.mark.parametrize("name", INNER)

@@ -33,7 +33,7 @@ from killed_runs import (
 from safetensors.torch import load, save
 from torch import Tensor
 
-from sndqn.algorithms.compilation import compiler_available
+from sndqn.acceleration import compiler_available
 from sndqn.errors import SndqnError
 from sndqn.runs.checkpoint import CheckpointStore
 from sndqn.training import resume

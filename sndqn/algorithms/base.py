@@ -9,10 +9,11 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
-from sndqn.algorithms.batches import frames_in
+from sndqn.algorithms.acceleration import require_acceleration
 from sndqn.algorithms.exploration import ExplorationName, ExplorationSchedule
 from sndqn.algorithms.learner import Learner, Update
 from sndqn.algorithms.target_network import evaluating
+from sndqn.envs.frames import frames_in
 from sndqn.errors import ConfigError
 from sndqn.policies import POLICIES, SNDQNPolicy, SpectralPolicyMixin
 from sndqn.replay import Batch, FrameRing, PrioritizedFrameRing
@@ -62,9 +63,9 @@ class ValueBasedAlgorithm(Learner):
         exploration_warmup_fraction: Share of the training before it begins to.
         overlap: Whether the updates of a block are made while its last step is emulated, and so do
             not sample that step yet; True by default.
-        compile: Whether the update is compiled: True, False, or "auto" (default), which is from
-            25 000 updates on, on a CPU with a C++ compiler. On a GPU True captures the updates
-            of a block in a CUDA graph, which "auto" leaves out: it has not run on one yet.
+        compile: Whether updates are made by `sndqn.acceleration`: True, False, or "auto" (default),
+            which is from 25 000 updates on, on a CPU with g++ or clang++. On a GPU only True is:
+            that has not been tried on one yet.
         **kwargs: As Stable-Baselines3's `DQN`. `replay_buffer_class` is `FrameRing` unless given
             (Stable-Baselines3's own for Dict observations).
 
@@ -127,6 +128,8 @@ class ValueBasedAlgorithm(Learner):
         self.exploration = exploration
         self.exploration_warmup_fraction = exploration_warmup_fraction
         self.overlap = overlap
+        if compile is True:
+            require_acceleration()
         self.compile = compile
         if self.head != "linear":
             own = {"head": self.head, "head_kwargs": self.head_kwargs()}
@@ -140,8 +143,8 @@ class ValueBasedAlgorithm(Learner):
     def compute_losses(self, batch: Batch) -> Losses:
         """Gives the loss of each sample of a batch.
 
-        A pure function of the networks and the batch: no tensor's value decides what Python does,
-        so that it can be compiled. Online forward passes whose gradient is not taken belong in
+        A pure function of the networks and the batch: no tensor's value decides what Python does.
+        Online forward passes whose gradient is not taken belong in
         `evaluating(self.q_net)`.
         """
         raise NotImplementedError

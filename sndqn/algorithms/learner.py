@@ -1,4 +1,4 @@
-"""How updates are made: on what samples, eagerly, compiled or captured, and by what optimiser."""
+"""How updates are made: on which samples, and by which optimiser."""
 
 import math
 import warnings
@@ -12,15 +12,17 @@ from stable_baselines3.common.type_aliases import TrainFreq
 from stable_baselines3.common.utils import obs_as_tensor
 from torch import Tensor
 
-from sndqn.algorithms.batches import split
-from sndqn.algorithms.capture import CapturedUpdates
-from sndqn.algorithms.compilation import CompiledUpdate, compiler_available
+from sndqn.algorithms.acceleration import (
+    AcceleratedUpdates,
+    find_acceleration,
+    require_acceleration,
+)
 from sndqn.algorithms.loop import ActAndLearnLoop
 from sndqn.errors import TrainingError
 from sndqn.networks.heads import HeadName
 from sndqn.optimizers import Adam, Moments
 from sndqn.policies import SpectralPolicyMixin
-from sndqn.replay import Batch
+from sndqn.replay import Batch, split
 
 # Compiling takes as long as it saves in some twenty thousand updates of a small network.
 COMPILE_FROM_UPDATES = 25_000
@@ -47,7 +49,7 @@ class Learner(ActAndLearnLoop):
         setting_names: The attributes that its updates read as numbers, flags and names.
         prioritized: Whether samples are drawn by their last loss.
         priority_settings: The arguments of the replay that go with it.
-        compile: Whether the update is compiled, on a GPU captured: True, False or "auto".
+        compile: Whether the updates are accelerated: True, False or "auto".
         step_groups: The optimiser's groups, by index, and what in each is trained.
     """
 
@@ -67,14 +69,14 @@ class Learner(ActAndLearnLoop):
     def update(self, batch: Batch) -> Update:
         """Gives the gradients of the loss on a batch, changing no parameter.
 
-        No tensor's value decides what Python does, so that it can be traced and captured.
+        No tensor's value decides what Python does: the operations are always the same.
         """
         raise NotImplementedError
 
     def find_trained(self) -> None:
         """Looks up what is trained; to be called again whenever networks or optimiser change."""
-        self._compiles_next = False
-        self._compiled: CompiledUpdate | CapturedUpdates | None = None
+        self._accelerates_next = False
+        self._accelerated: AcceleratedUpdates | None = None
         self._trained = [p for p in self.policy.q_net.parameters() if p.requires_grad]
         # In the order of `_trained`.
         self.step_groups: list[tuple[int, list[Any]]] = [(0, self._trained)]
@@ -83,10 +85,10 @@ class Learner(ActAndLearnLoop):
         return not isinstance(self.observation_space, spaces.Dict)
 
     def before_learning(self, total_timesteps: int) -> None:
-        """Decides whether the first update compiles all others."""
-        if self._compiled is not None and not self._compiled.assumptions.hold():
-            self._compiled = None
-        self._compiles_next = self._compiled is None and self.will_compile(total_timesteps)
+        """Decides whether the first update prepares accelerated ones."""
+        if self._accelerated is not None and not self._accelerated.still_valid():
+            self._accelerated = None
+        self._accelerates_next = self._accelerated is None and self.will_compile(total_timesteps)
 
     def before_acting(self) -> None:
         """Draws the noise to act by."""
@@ -104,7 +106,13 @@ class Learner(ActAndLearnLoop):
         super().after_learning()
 
     def will_compile(self, total_timesteps: int) -> bool:
-        """Says whether a training of so many steps compiles the update."""
+        """Says whether a training of so many steps accelerates its updates.
+
+        Raises:
+            ConfigError: That is asked for, but the package `sndqn.acceleration` is missing.
+        """
+        if self.compile is True:
+            require_acceleration()
         if not self._has_one_array():
             return False
         if self.compile != "auto":
@@ -112,7 +120,8 @@ class Learner(ActAndLearnLoop):
         assert isinstance(self.train_freq, TrainFreq)
         blocks = (total_timesteps - self.learning_starts) / self.train_freq.frequency / self.n_envs
         enough = blocks * max(self.gradient_steps, 1) >= COMPILE_FROM_UPDATES
-        return enough and self.device.type == "cpu" and compiler_available()
+        found = find_acceleration() if enough and self.device.type == "cpu" else None
+        return found is not None and found.compiler_available()
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """Makes so many updates of the online network on samples of the replay."""
@@ -122,9 +131,9 @@ class Learner(ActAndLearnLoop):
         for first in range(0, gradient_steps, at_once):
             n = min(gradient_steps - first, at_once)
             samples = self._draw(n * batch_size)
-            if self._compiles_next:
-                self._compile_update(samples, n)
-            made = None if self._compiled is None else self._compiled.make_updates(samples, n)
+            if self._accelerates_next:
+                self._accelerate(samples, n)
+            made = None if self._accelerated is None else self._accelerated.make_updates(samples, n)
             priorities, self._train_logs = made or self.make_updates(samples, n)
             if self.prioritized:
                 buffer: Any = self.replay_buffer
@@ -185,7 +194,7 @@ class Learner(ActAndLearnLoop):
 
     @property
     def has_own_step(self) -> bool:
-        """Whether policy and optimiser are sndqn's own, so that the step can be traced."""
+        """Whether policy and optimiser are sndqn's own, which sndqn.optimizers.Adam steps."""
         ours = isinstance(self.policy, SpectralPolicyMixin)
         optimizer = self.policy.optimizer
         return ours and isinstance(optimizer, Adam) and optimizer.makes_own_steps
@@ -216,7 +225,7 @@ class Learner(ActAndLearnLoop):
 
         Args:
             gradients: One for each trained parameter.
-            sizes: Of the step, group by group: by these an own step can be traced.
+            sizes: Of the step, group by group; None: the optimiser counts its steps itself.
         """
         policy: Any = self.policy
         optimizer = policy.optimizer
@@ -234,26 +243,28 @@ class Learner(ActAndLearnLoop):
             first = last
         policy.after_optimizer_step()
 
-    def _compile_update(self, samples: Batch, n_updates: int) -> None:
-        self._compiles_next = False
+    def _accelerate(self, samples: Batch, n_updates: int) -> None:
+        """Replaces `make_updates` for samples like these, where that is possible."""
+        self._accelerates_next = False
+        package = find_acceleration()
+        if package is None:
+            return
         assert isinstance(self._last_obs, np.ndarray)
         observations = torch.as_tensor(self._last_obs, device=self.device)
         if isinstance(self.policy, SpectralPolicyMixin):
-            self.policy.compiled_refine = None  # to be traced, not called
+            self.policy.replaced_refine = None  # what is accelerated is the policy's own
         try:
-            if self.device.type == "cuda":
-                self._compiled = CapturedUpdates(self, samples, n_updates)
-                return
-            compiled = self._compiled = CompiledUpdate(self, samples, n_updates, observations)
+            accelerated = package.accelerate(self, samples, n_updates, observations)
         except Exception as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-            warnings.warn(f"The update runs uncompiled: {reason}", stacklevel=2)
+            warnings.warn(f"Updates run without acceleration: {reason}", stacklevel=2)
             return
+        self._accelerated = accelerated
         if isinstance(self.policy, SpectralPolicyMixin):
-            self.policy.compiled_refine = compiled.refine
+            self.policy.replaced_refine = accelerated.refine
 
-    def compile_now(self) -> None:
-        """Compiles the update as the first of a training does, drawing no random number."""
+    def accelerate_now(self) -> None:
+        """Does what the first update of a training does, drawing no random number."""
         kept = np.random.get_state()
         rows: Any = self.replay_buffer
         n = 1 if self.prioritized else min(max(self.gradient_steps, 1), _DRAWN_AT_ONCE)
@@ -262,15 +273,15 @@ class Learner(ActAndLearnLoop):
         if self.n_random:
             shape = n * self.batch_size, self.n_random
             samples = samples._replace(random=torch.full(shape, 0.5, device=self.device))
-        self._compile_update(samples, n)
+        self._accelerate(samples, n)
 
     def greedy_actions(self) -> np.ndarray:
         """Gives the best action for each environment's last observation."""
         assert self._last_obs is not None
         actions = None
         observations = obs_as_tensor(self._last_obs, self.device)
-        if isinstance(self._compiled, CompiledUpdate) and isinstance(observations, Tensor):
-            actions = self._compiled.greedy_actions(observations)
+        if self._accelerated is not None and isinstance(observations, Tensor):
+            actions = self._accelerated.greedy_actions(observations)
         if actions is None:
             with torch.no_grad():
                 actions = self.policy._predict(observations, deterministic=True)
@@ -289,7 +300,8 @@ class Learner(ActAndLearnLoop):
     def _excluded_save_params(self) -> list[str]:
         # Tensors of the policy, which is saved already, and what is made anew.
         statistics = ["batch_norm_stats", "batch_norm_stats_target"]
-        own = ["_trained", "step_groups", "_compiled", "_compiles_next", "_train_logs", "_noisy"]
+        own = ["_trained", "step_groups", "_train_logs", "_noisy"]
+        own += ["_accelerated", "_accelerates_next"]
         step = ["_stage", "_env_sent_to", "_known_env", "_copies", "_sent", "_received"]
         step += ["_originals", "_place", "_position"]
         return [*super()._excluded_save_params(), *statistics, *own, *step]

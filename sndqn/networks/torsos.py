@@ -86,7 +86,7 @@ class NatureCNN(nn.Module):
 
     def forward(self, observation: Tensor) -> Tensor:
         """Maps (batch, channels, height, width) to (batch, features_dim)."""
-        # Channels last: oneDNN and cuDNN take about half the time.
+        # Channels last: convolutions take about half the time.
         images = observation.contiguous(memory_format=torch.channels_last)
         features: Tensor = self.linear(self.cnn(images))
         return features

@@ -29,3 +29,19 @@ class Batch(NamedTuple):
     discounts: Tensor | None = None
     weights: Tensor | None = None
     random: Tensor | None = None
+
+
+def split(samples: Batch, size: int) -> list[Batch]:
+    """Returns samples as batches of `size` rows; views, no copies."""
+    n = len(samples.rewards) // size
+    if n == 1:
+        return [samples]
+
+    def parts(value: Any) -> Any:
+        if isinstance(value, dict):
+            columns = zip(*map(parts, value.values()), strict=True)
+            return [dict(zip(value, row, strict=True)) for row in columns]
+        # chunk takes less than half the time of split.
+        return [None] * n if value is None else value.chunk(n)
+
+    return [type(samples)(*fields) for fields in zip(*map(parts, samples), strict=True)]

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sndqn.spectral.norms import LinearMap, matrix_map
-from sndqn.spectral.subspace import TINY, traced
+from sndqn.spectral.subspace import TINY
 
 Mode = Literal["normalize", "shrink", "track"]
 
@@ -59,8 +59,7 @@ class LinearThroughNorm(torch.autograd.Function):
     """z = s(σ(W)) · W x, with dσ/dW = u vᵀ.
 
     Autograd by itself would write u vᵀ as a matrix the size of W and add it in passes of their
-    own; here it rides on the product that gives the weight's gradient or, compiled, on the loop
-    that reads it.
+    own; here it is part of the product that gives the weight's gradient.
     """
 
     @staticmethod
@@ -90,17 +89,10 @@ class LinearThroughNorm(torch.autograd.Function):
         grad_x = grad_z @ weight if ctx.needs_input_grad[0] else None
         grad_weight = None
         if ctx.needs_input_grad[1]:
-            # The slope within the sum: a loop over the weights would divide by σ for each of them.
             grad_sigma = torch.sum(ctx.hold.slope_of(scale) * grad * z)
-            if traced():
-                # Part of the loop of the optimiser's step, which then has two dimensions, as have
-                # the power iteration's sums of a large weight; and no sum, which would join the
-                # product.
-                grad_weight = grad_z.t() @ x - torch.outer(u * -grad_sigma, v)
-            else:
-                # The rank-1 term is one sample more of the batch: the same product sums it up.
-                outputs = torch.cat([grad_z, (u * grad_sigma)[None]])
-                grad_weight = outputs.t() @ torch.cat([x, v[None]])
+            # The rank-1 term is one more sample of the batch: the same product adds it.
+            outputs = torch.cat([grad_z, (u * grad_sigma)[None]])
+            grad_weight = outputs.t() @ torch.cat([x, v[None]])
         return grad_x, grad_weight, *[None] * 4
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from torch.nn import functional as F
 
 from sndqn.errors import ConfigError
@@ -31,7 +32,7 @@ from sndqn.spectral.norms import (
     top_singular_vectors,
     top_vectors,
 )
-from sndqn.spectral.subspace import TINY, orthonormal, ritz, traced
+from sndqn.spectral.subspace import TINY, orthonormal, ritz
 
 ConvNorm = Literal["operator", "kernel"]
 Bound = float | Literal["initial"]
@@ -71,6 +72,11 @@ def _transformed() -> bool:
     return not torch.compiler.is_compiling() and (
         torch._C._functorch.peek_interpreter_stack() is not None
     )
+
+
+def _only_recorded() -> bool:
+    """Says whether torch records operations for later, so that no number can be looked at."""
+    return torch.compiler.is_compiling() or get_proxy_mode() is not None
 
 
 def _autocasts(device: torch.device) -> bool:
@@ -275,7 +281,7 @@ class SpectralLayer(nn.Module):
         """Gives σ and its vectors for a pass in evaluation mode."""
         if self.trusts_sigma:
             return self._stored
-        if traced() or _transformed() or self.weight.is_meta:
+        if _only_recorded() or _transformed() or self.weight.is_meta:
             return self._iterated(_BLIND_ITERATIONS)
         self.follow_weight()
         return self._stored

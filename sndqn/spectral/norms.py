@@ -120,9 +120,9 @@ def subspace_iteration(linear_map: LinearMap, v: Tensor) -> TopVectors:
 def top_vectors(linear_map: LinearMap, u: Tensor) -> TopVectors:
     """Rotates orthonormal left vectors so that the most stretched is first (Rayleigh-Ritz)."""
     image = linear_map.adjoint(u)
-    turn, sigma = ritz(image)
-    v = from_rows(finite(turn(as_rows(image)) / sigma.clamp_min(TINY)), image)
-    return TopVectors(from_rows(turn(as_rows(u)), u), v, sigma)
+    rotation, sigma = ritz(image)
+    v = from_rows(finite(rotation @ as_rows(image) / sigma.clamp_min(TINY)), image)
+    return TopVectors(from_rows(rotation @ as_rows(u), u), v, sigma)
 
 
 def top_singular_vectors(

@@ -25,10 +25,9 @@ from variants import (
     variants,
 )
 
-from sndqn.algorithms.batches import split
 from sndqn.diagnostics import layer_norms
 from sndqn.errors import ConfigError, SelectionError
-from sndqn.replay import FrameRing, PrioritizedFrameRing
+from sndqn.replay import FrameRing, PrioritizedFrameRing, split
 
 every_variant = variants(VARIANTS, FEW)
 PLAIN: list[Variant] = [(name, "plain") for name in ALGORITHMS]

@@ -20,9 +20,9 @@ from stable_baselines3.common.vec_env import (
 from tiny_envs import make_vec_env
 
 import sndqn
-from sndqn.algorithms.batches import frames_in
 from sndqn.envs import make_vec_env as make_settled_vec_env
 from sndqn.envs import resolve_env
+from sndqn.envs.frames import frames_in
 from sndqn.errors import ConfigError
 from sndqn.replay import FrameRing
 

@@ -13,7 +13,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 
 import sndqn
-from sndqn.algorithms.compilation import compiler_available
+from sndqn.acceleration import compiler_available
 from sndqn.algorithms.state import get_state, set_state
 from sndqn.envs import make_vec_env, resolve_env
 from sndqn.envs.journal import JournalVecEnv
@@ -132,9 +132,9 @@ def test_a_compiled_training_goes_on_compiled(at: int) -> None:
     leave = Leave(at)
     model = make("dqn", compile=True).learn(TOTAL, leave)
     again = taken_up("dqn", leave.taken, compile=True)
-    assert (again._compiled is not None) == (at > 60)
+    assert (again._accelerated is not None) == (at > 60)
     assert go_on(again) == digest(model)
-    assert again._compiled is not None
+    assert again._accelerated is not None
 
 
 def drop(*names: str) -> Any:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from variants import VARIANTS, Variant, cartpoles, make, put_elsewhere
 
-from sndqn.algorithms.assumptions import Assumptions
+from sndqn.acceleration.assumptions import Assumptions
 
 # These are the shape of a network's head; another number means another network.
 OF_THE_HEAD = {"n_quantiles", "n_target_quantiles"}

@@ -1,24 +1,24 @@
-"""What compiled and captured updates take for granted of their algorithm, and whether it holds."""
+"""What accelerated updates assume of their algorithm, and whether it is still true."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from torch import Tensor
 
+from sndqn.acceleration.interface import Algorithm
+
 
 class Assumptions:
-    """What an algorithm's updates read as it was when they were compiled.
+    """The memory and settings of an algorithm at the time its updates were compiled.
 
-    Compiled code goes on with the memory and the numbers that it was made for. Torch can put other
-    memory under a parameter, as its `vector_to_parameters` does; an optimiser's state may be
-    replaced; a callback may change γ. What was compiled must not be used then, or it would train
-    what nobody sees, or by settings of before.
+    Compiled code keeps using them. Torch can put other memory under a parameter, as its
+    `vector_to_parameters` does; an optimiser's state may be replaced; a callback may change γ. Then
+    compiled code must be discarded: it would update stale tensors or use old settings.
 
     Args:
-        algorithm: Whose; after its weights were laid out.
+        algorithm: The algorithm, its networks already in their final memory.
     """
 
-    def __init__(self, algorithm: Any) -> None:
+    def __init__(self, algorithm: Algorithm) -> None:
         self._algorithm = algorithm
         policy = algorithm.policy
         self._networks = [*policy.parameters(), *policy.buffers()]

@@ -1,15 +1,12 @@
-"""Compiles a function of tensors by tracing what it does: the eager code is the only code.
+"""Traces a function of tensors once, and compiles the trace with TorchInductor.
 
-The function runs once under a tracer, which writes down every tensor operation, the backward pass
-included; TorchInductor turns the list into C++. Whatever tensors the function reaches by itself,
-such as weights and singular vectors, become inputs, so that in-place changes are seen by both.
+The function runs once under a tracer, which records every tensor operation, the backward pass
+included; TorchInductor turns the record into C++. Tensors that the function reaches by itself, such
+as weights and singular vectors, become inputs: eager and compiled code see each other's changes.
 """
 
-import ctypes
 import logging
 import os
-import shutil
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,31 +17,14 @@ import torch
 from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from sndqn.algorithms import onednn
-from sndqn.algorithms.assumptions import Assumptions
-from sndqn.algorithms.batches import FixedSamples, are_small, split, widened
-from sndqn.algorithms.decompositions import decompositions
-from sndqn.replay import Batch
+from sndqn.acceleration import onednn
+from sndqn.acceleration.assumptions import Assumptions
+from sndqn.acceleration.batches import FixedSamples, are_small, widened
+from sndqn.acceleration.decompositions import decompositions
+from sndqn.acceleration.interface import Algorithm, Result
+from sndqn.replay import Batch, split
 
 Compiled = Callable[..., list[Tensor]]
-
-
-def compiler_available() -> bool:
-    """Says whether there is a C++ compiler for TorchInductor to call."""
-    return any(shutil.which(name) for name in ("g++", "clang++"))
-
-
-def keep_freed_memory() -> None:
-    """Has glibc keep freed memory instead of giving it back to the system, in the whole process.
-
-    An update of the Nature CNN takes and frees 12 MB. By default glibc may give it back each time,
-    and the 3100 page faults of taking it again were 8 to 15 % of the update.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:  # musl has none
-        trim_threshold, mmap_threshold = -1, -3  # glibc's names of the two, as in malloc.h
-        mallopt(trim_threshold, 2**30)
-        mallopt(mmap_threshold, 2**25)  # the most it takes: a large replay still grows as it fills
 
 
 def compile_function(
@@ -74,7 +54,7 @@ def compile_function(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Leaves out what torch says to its developers: of old parts, and of detours through Python."""
+    """Silences warnings meant for torch's developers: old parts, operations called by Python."""
     logger = logging.getLogger("torch._inductor.ir")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -94,26 +74,25 @@ def _compile(
 ) -> Compiled:
     try:
         graph = make_fx(function, decompositions())(*example)
-    finally:  # tracing does what it writes down, as far as it comes
+    finally:  # tracing also executes what it records
         with torch.no_grad():
             for tensor, value in changed:
                 tensor.copy_(value)
     with torch.no_grad():
         reached = _make_inputs_of_attributes(graph)
-        # Layouts are checked once, by the caller, instead of before every operation. C++ also calls
-        # the loops and matrix products one after the other: in Python that took an eighth of
-        # the update of MinAtar and CartPole, a third of CartPole's power iteration.
+        # The caller checks layouts once, instead of before every operation. The loops and matrix
+        # products are called from C++: calls from Python are slow beside small networks' loops.
         options: dict[str, Any] = {"size_asserts": False, "cpp_wrapper": True}
-        # A gradient that two loops read is written to memory first where it takes more than this
-        # many inputs, 4 by default: with the norm's share it takes 6, and is 6 MB.
+        # A value that several loops read is written to memory first where computing it takes more
+        # than this many inputs, 4 by default. A large gradient is cheaper to compute twice.
         options["realize_reads_threshold"] = 12
-        # What a thread is to have at least, in turns of a loop, 512 by default: dividing loops of
-        # a few µs costs more, most of all where torch divides the inner one of several.
+        # The fewest iterations of a loop for each thread, 512 by default: to share a loop of a few
+        # microseconds costs more than it saves.
         options["cpp.min_chunk_size"] = 2**14
         if one_thread:
             options["cpp.threads"] = 1
         elif torch.get_num_threads() not in (1, os.cpu_count()):
-            # On as many as torch has at each call; with one a core it is so, and a fifth faster.
+            # The number torch has at each call. One for each core is the default, and faster so.
             options["cpp.dynamic_threads"] = True
         call = _compile_graph(graph, [*example, *reached], options)
     return lambda *inputs: call([*inputs, *reached])
@@ -122,22 +101,19 @@ def _compile(
 def _compile_graph(
     graph: fx.GraphModule, inputs: list[Tensor], options: dict[str, Any]
 ) -> Callable[[list[Tensor]], list[Tensor]]:
-    """Compiles a graph; what it gives takes its inputs as a list, none of them with a gradient.
+    """Compiles a graph to a function of a list of inputs, none of which needs a gradient.
 
-    Torch wraps what it has compiled in functions for whatever aliases, views and gradients a call
-    may bring. Here none do, and small networks would take a tenth longer for them.
+    Torch wraps compiled code in functions that handle aliases, views and gradients of the inputs.
+    There are none here, and small networks would take a tenth longer.
     """
     from torch._functorch.compile_utils import fx_graph_cse
     from torch._inductor.compile_fx import compile_fx, compile_fx_inner  # takes a second
 
-    from sndqn.algorithms.storing import StoreOnce
-
     onednn.register()
-    options = {**options, "post_grad_custom_post_pass": StoreOnce()}
     found: list[tuple[fx.GraphModule, Any]] = []
 
     def keep(functional: fx.GraphModule, *args: Any, **kwargs: Any) -> Any:
-        # The gradient's trace repeats what the values' has, the patches of convolutions among it.
+        # The backward pass computes some of the forward pass's values again: share them.
         functional.graph = fx_graph_cse(functional.graph)
         functional.recompile()
         compiled: Any = compile_fx_inner(functional, *args, **kwargs)
@@ -151,7 +127,7 @@ def _compile_graph(
         taken = [n.meta["val"] for n in functional.graph.nodes if n.op == "placeholder"]
         same = list(map(_layout, taken)) == list(map(_layout, inputs))
         if same and len(_outputs(functional)) == n_outputs:
-            # Around this torch puts records of what runs when, a tenth of CartPole's update.
+            # The code without torch's profiling around it.
             call = getattr(direct, "current_callable", None) or direct
             return lambda given: list(call(given))
 
@@ -189,9 +165,9 @@ def _make_inputs_of_attributes(graph: fx.GraphModule) -> list[Tensor]:
         node.replace_all_uses_with(inputs[key])
         graph.graph.erase_node(node)
     for name in {str(node.target) for node in nodes if node.op == "get_attr"}:
-        delattr(graph, name)  # or torch would hand it in once more
+        delattr(graph, name)  # or torch would pass it in as well
     for node in graph.graph.nodes:
-        node.meta.clear()  # of tensors of the tracer's, which the compiler would take for its own
+        node.meta.clear()  # the tracer's tensors, which the compiler would take for its own
     graph.recompile()
     return reached
 
@@ -205,16 +181,16 @@ def _layouts(batch: Batch) -> list[Any]:
 
 
 class CompiledUpdate:
-    """What an algorithm computes at every step, compiled: updates and greedy actions.
+    """An algorithm's updates and greedy actions, compiled.
 
     An update is one function where policy and optimiser are sndqn's own: gradients, the optimiser's
     step and the power iterations. With another optimiser it ends with the gradients.
 
     Args:
-        algorithm: Whose; its methods are traced as they are.
-        samples: Samples as all later ones will be.
-        n_updates: Among how many updates they are shared out.
-        observations: Observations to act on, as every later ones will be.
+        algorithm: The algorithm; its methods are traced as they are.
+        samples: An example of the samples for `n_updates` updates.
+        n_updates: How many updates share the samples.
+        observations: An example of the observations to act on.
 
     Attributes:
         refine: The power iterations after another optimiser's step; None where there are none.
@@ -222,9 +198,8 @@ class CompiledUpdate:
     """
 
     def __init__(
-        self, algorithm: Any, samples: Batch, n_updates: int, observations: Tensor
+        self, algorithm: Algorithm, samples: Batch, n_updates: int, observations: Tensor
     ) -> None:
-        keep_freed_memory()
         policy = algorithm.policy
         self._algorithm = algorithm
         self._fields = [name for name, value in samples._asdict().items() if value is not None]
@@ -233,7 +208,7 @@ class CompiledUpdate:
         self._moments = algorithm.moments()
         counts = [len({id(step) for step in moments.steps}) for moments in self._moments]
         self._steps_inside = algorithm.has_own_step and set(counts) == {1}
-        # Inputs: computed in the loops over the weights, they would be computed for each of them.
+        # Passed in as inputs: otherwise they would be computed once for each weight.
         self._sizes = np.zeros((len(self._moments), 2))
         sizes = torch.from_numpy(self._sizes).unbind()  # the same memory, written at every step
         buffers = list(policy.buffers())
@@ -259,7 +234,7 @@ class CompiledUpdate:
             policy.refine()
             return []
 
-        # By number of updates, where their samples are put; large ones are read where they are.
+        # Memory to copy small samples to, by number of updates; None: large ones are not copied.
         self._memories: dict[int, FixedSamples] | None = None
         example = split(samples, len(samples.rewards) // n_updates)[0]
         if are_small(samples, n_updates):
@@ -269,7 +244,7 @@ class CompiledUpdate:
         self._layouts = _layouts(example)
         self._observation_layout = _layout(observations)
         # On several threads, the loops of torch 2.13 write beyond their memory in IQN's update on
-        # MinAtar: the process aborts (tests/algorithms/test_compilation.py). In the other
+        # MinAtar: the process aborts (tests/acceleration/test_compilation.py). In the other
         # distributions' updates it was not seen, and is not risked.
         self._update = compile_function(
             update,
@@ -285,14 +260,16 @@ class CompiledUpdate:
                 networks_hold = self.assumptions.networks_hold
                 self.refine = lambda: (compiled if networks_hold() else refine)()
 
-    def make_updates(
-        self, samples: Batch, n_updates: int
-    ) -> tuple[Tensor, dict[str, Tensor]] | None:
+    def still_valid(self) -> bool:
+        """Says whether memory and settings are still those that were compiled."""
+        return self.assumptions.hold()
+
+    def make_updates(self, samples: Batch, n_updates: int) -> Result | None:
         """Does what the algorithm's `make_updates` does; None for what it was not compiled for."""
         batches = self._accepted(samples, n_updates)
         if batches is None:
             return None
-        # Whatever Python does between two updates it does with cold caches: little, then.
+        # Little Python runs between two updates: it runs with cold caches.
         sizes: list[Any] = [None] * n_updates
         if self._steps_inside:
             sizes = self._algorithm.step_sizes(n_updates)
@@ -308,7 +285,7 @@ class CompiledUpdate:
         return priorities, dict(zip(self._log_names, logs, strict=True))
 
     def _accepted(self, samples: Batch, n_updates: int) -> list[Batch] | None:
-        """Gives the batches of samples, where these and all else are as when this was compiled."""
+        """Returns the samples as batches; None where this was compiled for something else."""
         if not self.assumptions.hold():
             return None
         if self._memories is None:

@@ -1,10 +1,8 @@
 """Large products by oneDNN in compiled functions, in place of torch's oneMKL.
 
-Torch multiplies matrices of float32 by oneMKL, which computes on AMD's cores by AVX2, at 220
-GFLOP/s on two of Zen 5; oneDNN, which torch has for its convolutions, by AVX-512, at 490. The four
-products of 32 samples and 512 x 3136 in an update, two of values and the gradients of input and
-weight, take 1.3 ms instead of 2.6, and the two of a power iteration's 8 vectors 0.30 instead of
-0.36. Where oneDNN is held to AVX2, updates take 0.93 to 0.98 of the time, MinAtar's about as long.
+Torch multiplies matrices of float32 with oneMKL, which uses AVX2 on AMD's cores. oneDNN, which
+torch has for its convolutions, uses AVX-512 where the core has it, and is then about twice as fast.
+Elsewhere it gains nothing, and is not used.
 """
 
 from typing import Any
@@ -26,18 +24,18 @@ def _(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def takes(*tensors: Tensor) -> bool:
-    """Says whether oneDNN is there and multiplies such tensors; on other than x86 cores unknown."""
-    if not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
+    """Says whether oneDNN is faster for such tensors: float32, on a core with AVX-512."""
+    if not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
         return False
     suits = all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
     return suits and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 
 
 def register() -> None:
-    """Tells TorchInductor how to call it from C++; importing what that takes lasts a second.
+    """Tells TorchInductor how to call `linear` from C++; the imports take a second.
 
-    Torch's own way takes weights that never change, and copies those that lie otherwise than it
-    expects; oneDNN reads either order.
+    Torch's own lowering is for weights that never change, and copies those in the other order of
+    memory; oneDNN reads either order.
     """
     from torch._inductor import ir, lowering, mkldnn_ir
 

@@ -20,8 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sndqn.algorithms import onednn
-from sndqn.spectral.subspace import stored
+from sndqn.acceleration import onednn
 
 aten: Any = torch.ops.aten
 
@@ -37,6 +36,11 @@ _LEAST_WORK = 3 * 2**20
 _LEAST_WORK_IF_LARGE = 2**20
 # Of a matrix's numbers.
 _LARGE = 2**17
+
+
+def stored(x: Tensor) -> Tensor:
+    """Forces a value to be written to memory: else each loop that reads it computes it again."""
+    return x.as_strided(x.size(), x.stride())
 
 
 def _output_size(x: Tensor, weight: Tensor, stride: Sequence[int]) -> tuple[int, int]:

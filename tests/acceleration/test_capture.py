@@ -8,7 +8,7 @@ import pytest
 import torch
 from variants import FEW, VARIANTS, Variant, cartpoles, differences, held, make, state, variants
 
-from sndqn.algorithms.capture import CapturedUpdates, FixedUpdates
+from sndqn.acceleration.capture import CapturedUpdates, FixedUpdates
 from sndqn.algorithms.learner import SETTLED_UPDATES
 from sndqn.algorithms.target_network import sync_target
 from sndqn.errors import ConfigError
@@ -142,5 +142,5 @@ def test_a_thousand_captured_updates_are_the_eager_ones(variant: Variant) -> Non
 def test_a_training_on_a_gpu_is_captured_where_it_is_asked_to() -> None:
     model = make(("DQN", "plain"), cartpoles(4), device="cuda", compile=True, gradient_steps=4)
     model.learn(2000)
-    assert isinstance(model._compiled, CapturedUpdates)
+    assert isinstance(model._accelerated, CapturedUpdates)
     assert model._n_updates > 400

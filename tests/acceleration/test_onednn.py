@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from sndqn.algorithms.compilation import compile_function, compiler_available
-from sndqn.algorithms.onednn import linear, takes
+from sndqn.acceleration import compiler_available
+from sndqn.acceleration.compilation import compile_function
+from sndqn.acceleration.onednn import linear, takes
 
 pytestmark = pytest.mark.skipif(not takes(torch.zeros(1)), reason="no oneDNN")
 

@@ -1,7 +1,6 @@
 """The compiled update is the eager one."""
 
 import copy
-import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -18,13 +17,13 @@ from variants import VARIANTS, Variant, cartpoles, held, put_elsewhere, state
 from variants import make as small
 
 import sndqn
-from sndqn.algorithms.base import Losses
-from sndqn.algorithms.compilation import (
+from sndqn.acceleration import compiler_available
+from sndqn.acceleration.compilation import (
     CompiledUpdate,
     _make_inputs_of_attributes,
     compile_function,
-    compiler_available,
 )
+from sndqn.algorithms.base import Losses
 from sndqn.algorithms.target_network import sync_target
 from sndqn.envs import make_vec_env, resolve_env
 from sndqn.policies import SNDQNPolicy, minatar_cnn, nature_cnn
@@ -50,11 +49,11 @@ def make(env_id: str = "CartPole-v1", **kwargs: Any) -> Any:
 def train(model: sndqn.DQN, n_updates: int, *, compiled: bool) -> list[Tensor]:
     """Makes updates with syncs between; gives everything the online network holds."""
     np.random.seed(1)
-    model._compiles_next = compiled
+    model._accelerates_next = compiled
     for _ in range(n_updates // 10):
         model.train(10, batch_size=32)
         sync_target(model.q_net, model.q_net_target, tau=0.5)
-    assert (model._compiled is not None) == compiled
+    assert (model._accelerated is not None) == compiled
     return [value.clone() for value in model.q_net.state_dict().values()]
 
 
@@ -62,7 +61,7 @@ def check_updates(model: Any, n_updates: int) -> None:
     """From the same networks, noise and batch, to float32's rounding: 1e-4 of the largest entry."""
     start = state(model.q_net)
     train(model, 10, compiled=True)
-    compiled, replay = model._compiled, model.replay_buffer
+    compiled, replay = model._accelerated, model.replay_buffer
     observations = torch.as_tensor(np.array(model._last_obs))
     for _ in range(n_updates):
         batch = model._draw(32)
@@ -213,37 +212,6 @@ def test_inputs_views_twins_and_changed_tensors_come_out_right() -> None:
         assert torch.equal(changed, new)
 
 
-ROUNDS_OF_ALLOCATION = """
-import resource, sys
-import numpy as np
-from sndqn.algorithms.compilation import keep_freed_memory
-
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(10):
-        arrays = [np.ones(6 * 2**20, np.uint8) for _ in range(4)]
-        del arrays
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 10
-
-if sys.argv[1] == "keep":
-    keep_freed_memory()
-faults()
-print(faults())
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
-def test_memory_that_is_freed_and_taken_again_stays() -> None:
-    """Or each of its pages would be made anew, as glibc by default does with an update's."""
-    faults = {}
-    for what in ("keep", "default"):
-        command = [sys.executable, "-c", ROUNDS_OF_ALLOCATION, what]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        faults[what] = float(done.stdout)
-    assert faults["keep"] < 10
-    assert faults["default"] > 1000, "the test would not notice"
-
-
 @needs_compiler
 def test_what_was_compiled_acts_as_the_policy_does_and_knows_its_layouts() -> None:
     model = make()
@@ -266,6 +234,7 @@ def test_what_was_compiled_acts_as_the_policy_does_and_knows_its_layouts() -> No
         assert compiled.make_updates(model._draw(n_updates * 32), n_updates) is not None
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_eager_updates_go_on_from_compiled_ones_and_from_saved_files(tmp_path: Path) -> None:
     """Moments that lay otherwise than their weights would be taken for one another's."""
@@ -275,18 +244,18 @@ def test_eager_updates_go_on_from_compiled_ones_and_from_saved_files(tmp_path: P
     loaded = sndqn.DQN.load(tmp_path / "model.zip", env=model.env)
     loaded.replay_buffer = copy.deepcopy(model.replay_buffer)
     loaded._setup_learn(100, None)
-    model._compiled = None
+    model._accelerated = None
     expected, found = (train(m, 10, compiled=False) for m in (model, loaded))
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
 @needs_compiler
-@pytest.mark.parametrize("bytes_are_slow", [True, False])
+@pytest.mark.parametrize("bytes_are_slow", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_large_observations_are_read_where_they_are_and_only_as_compiled(
     bytes_are_slow: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sndqn.algorithms.batches._BYTES_ARE_SLOW", bytes_are_slow)
+    monkeypatch.setattr("sndqn.acceleration.batches._BYTES_ARE_SLOW", bytes_are_slow)
     env = make_vec_env(resolve_env("Breakout"), 2, seed=0)
     policy_kwargs = {"features_extractor_class": nature_cnn}
     settings: dict[str, Any] = {"buffer_size": 200, "learning_starts": 10**6, "device": "cpu"}
@@ -311,7 +280,13 @@ def test_large_observations_are_read_where_they_are_and_only_as_compiled(
 
 
 @needs_compiler
-@pytest.mark.parametrize(("name", "form"), [("div_grad", "product"), ("mul_eps", "layer")])
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("div_grad", "product"),
+        pytest.param("mul_eps", "layer", marks=pytest.mark.slow),
+    ],
+)
 def test_a_compiled_step_is_the_eager_one_under_a_scheduler(name: str, form: str) -> None:
     settings = {"sn_mode": "track", "sn_scheduler": name, "sn_scheduler_form": form}
     model = make(policy_kwargs={"sn_layers": "all", "optimizer_kwargs": {"eps": 1e-3}, **settings})
@@ -326,7 +301,7 @@ def test_a_compiled_step_is_the_eager_one_under_a_scheduler(name: str, form: str
 def test_a_compiled_step_follows_the_learning_rate_and_notices_another_state() -> None:
     model = make()
     train(model, 10, compiled=True)
-    compiled, batch = model._compiled, model._draw(32)
+    compiled, batch = model._accelerated, model._draw(32)
     before = [p.detach().clone() for p in model._trained]
     model.policy.optimizer.param_groups[0]["lr"] = 0.0
     assert compiled.make_updates(batch, 1) is not None
@@ -349,20 +324,20 @@ def test_weights_put_elsewhere_are_trained_where_they_are(optimizer: str) -> Non
     train(twin, 10, compiled=False)
     twin.policy.load_state_dict(model.policy.state_dict())
     twin.policy.optimizer.load_state_dict(copy.deepcopy(model.policy.optimizer.state_dict()))
-    compiled = model._compiled
+    compiled = model._accelerated
     put_elsewhere(model.q_net)
     assert not compiled.assumptions.networks_hold()
     assert compiled.greedy_actions(torch.as_tensor(np.array(model._last_obs))) is None
     for one in (model, twin):
         np.random.seed(2)
         one.train(10, batch_size=32)
-    assert model._compiled is compiled, "what is left of this training is eager"
+    assert model._accelerated is compiled, "what is left of this training is eager"
     for name, value in model.q_net.state_dict().items():
         assert torch.equal(value, twin.q_net.state_dict()[name]), name
     model.compile = True
     model.before_learning(1000)
-    assert model._compiled is None
-    assert model._compiles_next, "the next is compiled anew"
+    assert model._accelerated is None
+    assert model._accelerates_next, "the next is compiled anew"
 
 
 @needs_compiler
@@ -370,7 +345,7 @@ def test_another_optimiser_steps_after_what_was_compiled_and_sigma_follows() -> 
     torch.manual_seed(0)
     model = make(policy_kwargs={"optimizer_class": torch.optim.SGD})
     train(model, 10, compiled=True)
-    compiled, batch = model._compiled, model._draw(32)
+    compiled, batch = model._accelerated, model._draw(32)
     gradients, _, _ = model.update(batch)
     before = [p.detach().clone() for p in model._trained]
     compiled.make_updates(batch, 1)
@@ -379,7 +354,7 @@ def test_another_optimiser_steps_after_what_was_compiled_and_sigma_follows() -> 
         torch.testing.assert_close(parameter.detach(), value - lr * gradient, rtol=0, atol=1e-7)
     (layer,) = held(model.q_net)
     assert float(layer.running_sigma) == pytest.approx(float(layer.stretch_of_vectors()), rel=1e-5)
-    assert copy.deepcopy(model.policy).compiled_refine is None, "it knows the original's layers"
+    assert copy.deepcopy(model.policy).replaced_refine is None, "it knows the original's layers"
 
 
 @needs_compiler
@@ -466,10 +441,10 @@ def test_where_compiling_fails_training_goes_on_and_says_so(
         return losses._replace(values=losses.values * factor)
 
     monkeypatch.setattr(model, "compute_losses", untraceable)
-    model._compiles_next = True
-    with pytest.warns(UserWarning, match="runs uncompiled"):
+    model._accelerates_next = True
+    with pytest.warns(UserWarning, match="without acceleration"):
         model.train(3, batch_size=32)
-    assert model._compiled is None
+    assert model._accelerated is None
     assert model._n_updates == 3
 
 

@@ -1,10 +1,10 @@
-"""The updates between two steps as one CUDA graph: launched by one call, not by hundreds each.
+"""The updates between two steps as one CUDA graph, which one call launches.
 
-A graph repeats the same operations on the same memory. So what an update reads lies where it lay
-when the graph was recorded, samples and learning rates included, and nothing waits for the device.
+A graph repeats the same operations on the same memory. So everything that an update reads stays in
+one place, samples and learning rates included, and nothing waits for the device.
 
-This has not run on a GPU yet: none was at hand. Everything but the recording itself runs on any
-device and is tested there; `tests/algorithms/test_capture.py` tests the rest where CUDA is.
+The recording itself has never run on a GPU: none was at hand. All else runs on any device and is
+tested there; `tests/acceleration/test_capture.py` tests the rest where there is CUDA.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,27 +13,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sndqn.algorithms.assumptions import Assumptions
-from sndqn.algorithms.batches import FixedSamples
+from sndqn.acceleration.assumptions import Assumptions
+from sndqn.acceleration.batches import FixedSamples
+from sndqn.acceleration.graph_linalg import GraphLinalg
+from sndqn.acceleration.interface import Algorithm, Result
 from sndqn.errors import ConfigError
 from sndqn.replay import Batch
 
-Result = tuple[Tensor, dict[str, Tensor]]
-
 
 class FixedUpdates:
-    """Some updates whose every input stays where it is in memory.
+    """A fixed number of updates, all of whose inputs stay in one place in memory.
 
     Args:
-        algorithm: Whose; with sndqn's own policy and Adam.
-        samples: Samples as all later ones will be.
-        n_updates: Among how many updates they are shared out.
+        algorithm: The algorithm, with sndqn's own policy and Adam.
+        samples: An example of the samples for `n_updates` updates.
+        n_updates: How many updates share the samples.
 
     Raises:
         ConfigError: The policy or the optimiser is not sndqn's.
     """
 
-    def __init__(self, algorithm: Any, samples: Batch, n_updates: int) -> None:
+    def __init__(self, algorithm: Algorithm, samples: Batch, n_updates: int) -> None:
         if not algorithm.has_own_step:
             raise ConfigError("a captured update needs sndqn's own policy and Adam")
         self._algorithm = algorithm
@@ -56,18 +56,18 @@ class FixedUpdates:
         return list({id(tensor): tensor for tensor in found}.values())
 
     def accepts(self, samples: Batch, n_updates: int) -> bool:
-        """Says whether the samples, and all else, are as those this was made for."""
+        """Says whether samples, memory and settings are as those that this was made for."""
         fit = n_updates == self._n_updates and self._samples.fit(samples)
         return fit and self.assumptions.hold()
 
     def load(self, samples: Batch) -> None:
-        """Puts samples, and the learning rates as they are now, where `make` reads them."""
+        """Copies samples and the present learning rates to where `make` reads them."""
         self._samples.load(samples)
         for rate, group in zip(self._learning_rates, self._groups, strict=True):
             rate.fill_(group["lr"])
 
     def make(self) -> Result:
-        """Makes the updates; gives the last one's priorities and logs."""
+        """Makes the updates; returns the last one's priorities and logs."""
         optimizer = self._algorithm.policy.optimizer
         optimizer.learning_rates = self._learning_rates
         try:
@@ -80,19 +80,29 @@ class FixedUpdates:
 
 
 class CapturedUpdates:
-    """Some updates as one CUDA graph; arguments and errors as `FixedUpdates`."""
+    """A fixed number of updates as one CUDA graph; arguments and errors as `FixedUpdates`."""
 
-    def __init__(self, algorithm: Any, samples: Batch, n_updates: int) -> None:
+    refine: None = None  # eager updates make their power iterations as ever
+
+    def __init__(self, algorithm: Algorithm, samples: Batch, n_updates: int) -> None:
         self._algorithm = algorithm
         self._fixed = FixedUpdates(algorithm, samples, n_updates)
         self._fixed.load(samples)
-        self._graph, self._result = capture(self._fixed.make, self._fixed.changed)
+        with GraphLinalg():
+            self._graph, self._result = capture(self._fixed.make, self._fixed.changed)
         self.assumptions = self._fixed.assumptions
+
+    def still_valid(self) -> bool:
+        """Says whether memory and settings are still those that were recorded."""
+        return self.assumptions.hold()
+
+    def greedy_actions(self, observations: Tensor) -> None:
+        """Returns None: acting is not captured."""
 
     def make_updates(self, samples: Batch, n_updates: int) -> Result | None:
         """Makes the updates on other samples; None where these are not as the first were.
 
-        What it gives lies where the next call's will.
+        The next call overwrites what it returns.
         """
         if self._algorithm.settles_sigma() or not self._fixed.accepts(samples, n_updates):
             return None
@@ -104,7 +114,7 @@ class CapturedUpdates:
 def capture(
     function: Callable[[], Result], changed: Sequence[Tensor]
 ) -> tuple[torch.cuda.CUDAGraph, Result]:
-    """Records what a function does on the GPU; gives the graph, and where its result will lie.
+    """Records what a function does on the GPU; returns the graph and the memory of its result.
 
     Args:
         function: Changes tensors in place and waits for no value.
@@ -115,7 +125,7 @@ def capture(
     """
     kept, random = [tensor.clone() for tensor in changed], torch.cuda.get_rng_state()
     try:
-        # Libraries set themselves up in the first calls, which must not be recorded.
+        # The first calls initialise libraries, which must not be recorded.
         beside: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         beside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(beside):

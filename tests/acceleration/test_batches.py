@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sndqn.algorithms.batches import FixedSamples, are_small, split, widened
-from sndqn.replay import Batch
+from sndqn.acceleration.batches import FixedSamples, widened
+from sndqn.replay import Batch, split
 
 
 def sample(n: int, seed: int, *, weights: bool = False) -> Batch:
@@ -62,19 +62,11 @@ def test_other_samples_do_not_fit_and_theirs_stay_as_they_were() -> None:
     assert not any(map(fixed.fit, others))
 
 
-@pytest.mark.parametrize(("shape", "small"), [((4, 10, 10), True), ((4, 84, 84), False)])
-def test_minatar_s_samples_are_small_and_atari_s_are_not(
-    shape: tuple[int, ...], small: bool
-) -> None:
-    observations = torch.zeros(64, *shape, dtype=torch.uint8)
-    assert are_small(sample(64, 0)._replace(observations=observations), 2) == small
-
-
 @pytest.mark.parametrize("bytes_are_slow", [True, False])
 def test_bytes_become_floats_where_compiled_code_is_slow_at_it_and_nothing_else_does(
     bytes_are_slow: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sndqn.algorithms.batches._BYTES_ARE_SLOW", bytes_are_slow)
+    monkeypatch.setattr("sndqn.acceleration.batches._BYTES_ARE_SLOW", bytes_are_slow)
     numbers = torch.arange(256, dtype=torch.uint8)
     assert widened(numbers).dtype == (torch.float32 if bytes_are_slow else torch.uint8)
     assert torch.equal(widened(numbers).long(), torch.arange(256))

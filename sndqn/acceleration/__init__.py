@@ -1,0 +1,41 @@
+"""Faster updates. Everything in this package exists for speed alone.
+
+Without it, sndqn computes the same, more slowly. `sndqn.algorithms.acceleration` is the only module
+that imports it, and states what it expects of it.
+"""
+
+import shutil
+
+from torch import Tensor
+
+from sndqn.acceleration.capture import CapturedUpdates
+from sndqn.acceleration.compilation import CompiledUpdate
+from sndqn.acceleration.interface import Algorithm
+from sndqn.acceleration.memory import keep_freed_memory
+from sndqn.replay import Batch
+
+__all__ = ["accelerate", "compiler_available", "keep_freed_memory"]
+
+
+def compiler_available() -> bool:
+    """Says whether there is a C++ compiler for TorchInductor to call."""
+    return any(shutil.which(name) for name in ("g++", "clang++"))
+
+
+def accelerate(
+    algorithm: Algorithm, samples: Batch, n_updates: int, observations: Tensor
+) -> CompiledUpdate | CapturedUpdates:
+    """Prepares faster updates of an algorithm: compiled ones, or on a GPU captured ones.
+
+    Args:
+        algorithm: The algorithm to update.
+        samples: An example of the samples for `n_updates` updates.
+        n_updates: How many updates share the samples.
+        observations: An example of the observations to act on.
+
+    Raises:
+        Exception: Whatever torch raises where it cannot compile or capture.
+    """
+    if algorithm.device.type == "cuda":
+        return CapturedUpdates(algorithm, samples, n_updates)
+    return CompiledUpdate(algorithm, samples, n_updates, observations)

@@ -1,0 +1,77 @@
+"""QR and eigenvectors for CUDA graphs are QR and eigenvectors."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from sndqn.acceleration.graph_linalg import GraphLinalg, householder_rows, top_eigenvector
+from sndqn.spectral.subspace import orthonormal, ritz
+
+SEEDS = st.integers(0, 2**31 - 1)
+few = settings(max_examples=40, deadline=None)
+
+
+def random_matrix(seed: int, n_out: int, n_in: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n_out, n_in, generator=generator, dtype=torch.float64)
+
+
+def blocks(seed: int, k: int, n: int, dependent: int, scale: float) -> Tensor:
+    """Rows in float32, as many of which as `dependent` are zero or another row once more."""
+    rows = random_matrix(seed, k, max(n, k)).float() * scale
+    for i in range(min(dependent, k)):
+        rows[i] = rows[-1] if i % 2 else 0.0
+    return rows
+
+
+drawn_blocks = st.builds(
+    blocks,
+    SEEDS,
+    st.integers(1, 8),
+    st.integers(1, 200),
+    st.integers(0, 8),
+    st.sampled_from([1e-8, 1.0, 1e8]),
+)
+
+
+@few
+@given(drawn_blocks)
+def test_reflections_give_an_orthonormal_basis_of_whatever_rows_span(rows: Tensor) -> None:
+    basis = householder_rows(rows)
+    torch.testing.assert_close(basis @ basis.t(), torch.eye(len(rows)), rtol=0, atol=3e-6)
+    # Nothing of the rows lies outside.
+    rest = rows - (rows @ basis.t()) @ basis
+    assert float(rest.norm()) <= 1e-5 * float(rows.norm())
+
+
+@few
+@given(drawn_blocks)
+def test_the_top_eigenvector_is_stretched_as_much_as_any(rows: Tensor) -> None:
+    gram = rows @ rows.t()
+    direction = top_eigenvector(gram).double()
+    assert float(direction.norm()) == pytest.approx(1, abs=1e-5)
+    largest = float(torch.linalg.eigvalsh(gram.double())[-1])
+    assert float(direction @ gram.double() @ direction) == pytest.approx(largest, rel=3e-5)
+
+
+@pytest.mark.parametrize("gap", [0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.5])
+def test_the_top_eigenvector_of_close_eigenvalues_is_stretched_almost_as_much(gap: float) -> None:
+    basis = torch.linalg.qr(random_matrix(3, 8, 8)).Q
+    values = torch.tensor([1.0, 1 - gap, *[0.5] * 6], dtype=torch.float64)
+    gram = (basis * values @ basis.t()).float()
+    direction = top_eigenvector(gram).double()
+    assert float(direction @ gram.double() @ direction) == pytest.approx(1, rel=1e-5)
+
+
+@few
+@given(drawn_blocks)
+def test_the_heart_finds_the_same_sigma_by_them(rows: Tensor) -> None:
+    with GraphLinalg():
+        basis = orthonormal(rows)
+        rotation, sigma = ritz(rows)
+    torch.testing.assert_close(basis @ basis.t(), torch.eye(len(rows)), rtol=0, atol=3e-6)
+    torch.testing.assert_close(rotation @ rotation.t(), torch.eye(len(rows)), rtol=0, atol=3e-6)
+    assert float(sigma) == pytest.approx(float(ritz(rows)[1]), rel=3e-5)
+    assert float((rotation @ rows)[0].norm()) == pytest.approx(float(sigma), rel=3e-5)
