@@ -27,8 +27,8 @@ def test_an_agent_file_alone_is_evaluated_beside_it_replayed_and_inspected(
     folder = RunFolder(agent_file.parent / "cart-evaluation")
     assert sorted(path.name for path in folder.path.iterdir()) == [
         "agent.safetensors",
+        "episodes.jsonl",
         "evaluation.json",
-        "traces",
     ]
     assert folder.agent.read_bytes() == agent_file.read_bytes()
     assert json.loads(folder.evaluation.read_text()) == json.loads(run.evaluation.read_text())
