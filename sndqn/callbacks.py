@@ -17,8 +17,8 @@ from sndqn.envs.journal import JournalVecEnv
 from sndqn.networks.noisy import without_noise
 from sndqn.signals import TrainingStopped
 from sndqn.spectral import SpectralLayer, weight_layers
-from sndqn.spectral.layers import ConvNorm
 from sndqn.spectral.norms import Pair
+from sndqn.spectral.spectral_layer import ConvNorm
 
 # At most, where a tenth of the training takes longer.
 _SECONDS_BETWEEN_LINES = 30.0

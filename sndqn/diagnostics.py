@@ -12,8 +12,8 @@ from torch import nn
 from sndqn.networks.factory import zero_observation
 from sndqn.spectral import SpectralLayer, exact_norm, weight_layers
 from sndqn.spectral.apply import input_sizes
-from sndqn.spectral.layers import ConvNorm
 from sndqn.spectral.norms import Pair, convolution_map, matrix_map, top_singular_vectors
+from sndqn.spectral.spectral_layer import ConvNorm
 
 # Of the vectors that a search for σ keeps, twice while it combines them.
 _MAX_SEARCH_BYTES = 256 * 1024 * 1024

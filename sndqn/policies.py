@@ -104,21 +104,15 @@ class SpectralPolicyMixin:
         if self._steering is not None:
             self.optimizer.scheduler = self._steering
 
-    def trust_sigma(self) -> None:
-        """Has networks in evaluation mode read the stored σ, without a look at the weights.
+    def trust_sigma(self, trusts: bool) -> None:
+        """Says whether networks in evaluation mode read the stored σ without a look at the weights.
 
-        Not by default, since Stable-Baselines3 gives no word of a soft update, nor does whoever
-        else moves weights; for an algorithm that keeps both networks' σ current, by
-        `sndqn.algorithms.target_network.sync_target`. `predict` looks all the same.
+        False by default, since Stable-Baselines3 gives no word of a soft update, nor does anybody
+        else who moves weights. For an algorithm that keeps both networks' σ current, by
+        `sndqn.algorithms.target_network.sync_target`.
         """
         for layer in (*self._normalised, *self._target):
-            layer.trusts_sigma = True
-
-    def predict(self, *args: Any, **kwargs: Any) -> Any:
-        """Chooses actions; arguments as Stable-Baselines3's."""
-        for layer in self._normalised:
-            layer.follow_weight()
-        return super().predict(*args, **kwargs)  # type: ignore[misc]
+            layer.trusts_sigma = trusts
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[misc]
@@ -274,8 +268,7 @@ class SNDQNPolicy(SpectralPolicyMixin, DQNPolicy):
         self.optimizer = optimizer
         trusted = any(layer.trusts_sigma for layer in self._target)
         self._keep_sigma_current(self.q_net, self.q_net_target)
-        if trusted:
-            self.trust_sigma()
+        self.trust_sigma(trusted)
 
     def reset_noise(self) -> None:
         """Draws new noise for the online network's noisy layers and the target's."""

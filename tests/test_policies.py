@@ -553,3 +553,16 @@ def test_a_keyword_of_torchs_adam_trains_and_holds_the_bound(algorithm: type[Sto
         if isinstance(layer, SpectralLayer):
             norm = torch.linalg.matrix_norm(layer.weight.detach(), 2)
             assert float(norm) <= 1.02 * float(layer.running_sigma)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHM)
+def test_weights_moved_between_trainings_act_with_their_bound(algorithm: str) -> None:
+    model = make("mlp", algorithm)
+    for _ in range(2):
+        model.learn(40, reset_num_timesteps=False)
+        for network in (model.q_net, model.q_net_target):
+            with torch.no_grad():
+                for parameter in network.parameters():
+                    parameter.mul_(20)
+            network.eval()
+            assert excess(network) < 1e-3

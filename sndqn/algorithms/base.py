@@ -15,7 +15,7 @@ from sndqn.algorithms.learner import Learner, Update
 from sndqn.algorithms.target_network import evaluating
 from sndqn.envs.frames import frames_in
 from sndqn.errors import ConfigError
-from sndqn.policies import POLICIES, SNDQNPolicy, SpectralPolicyMixin
+from sndqn.policies import POLICIES, SNDQNPolicy
 from sndqn.replay import Batch, FrameRing, PrioritizedFrameRing
 
 
@@ -195,8 +195,6 @@ class ValueBasedAlgorithm(Learner):
             self.exploration_fraction,
             self.exploration,
         )
-        if isinstance(self.policy, SpectralPolicyMixin):
-            self.policy.trust_sigma()
         ours = isinstance(self.policy, SNDQNPolicy)
         self._noisy: Any = self.policy if ours and self.policy.noisy else None
         self._train_logs: dict[str, Tensor] = {}

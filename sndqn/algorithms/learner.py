@@ -75,6 +75,7 @@ class Learner(ActAndLearnLoop):
 
     def find_trained(self) -> None:
         """Looks up what is trained; to be called again whenever networks or optimiser change."""
+        self._learning = False
         self._accelerates_next = False
         self._accelerated: AcceleratedUpdates | None = None
         self._trained = [p for p in self.policy.q_net.parameters() if p.requires_grad]
@@ -85,7 +86,9 @@ class Learner(ActAndLearnLoop):
         return not isinstance(self.observation_space, spaces.Dict)
 
     def before_learning(self, total_timesteps: int) -> None:
-        """Decides whether the first update prepares accelerated ones."""
+        """Trusts the σ that updates keep current, and decides whether they are accelerated."""
+        self._learning = True
+        self._trust_sigma(True)
         if self._accelerated is not None and not self._accelerated.still_valid():
             self._accelerated = None
         self._accelerates_next = self._accelerated is None and self.will_compile(total_timesteps)
@@ -103,7 +106,13 @@ class Learner(ActAndLearnLoop):
         """Leaves the mean weights, and no step under way."""
         if self._noisy is not None:
             self._noisy.remove_noise()
+        self._learning = False
+        self._trust_sigma(False)
         super().after_learning()
+
+    def _trust_sigma(self, trusts: bool) -> None:
+        if isinstance(self.policy, SpectralPolicyMixin):
+            self.policy.trust_sigma(trusts)
 
     def will_compile(self, total_timesteps: int) -> bool:
         """Says whether a training of so many steps accelerates its updates.
@@ -253,12 +262,15 @@ class Learner(ActAndLearnLoop):
         observations = torch.as_tensor(self._last_obs, device=self.device)
         if isinstance(self.policy, SpectralPolicyMixin):
             self.policy.replaced_refine = None  # what is accelerated is the policy's own
+        self._trust_sigma(True)  # as in training, wherever this is called
         try:
             accelerated = package.accelerate(self, samples, n_updates, observations)
         except Exception as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
             warnings.warn(f"Updates run without acceleration: {reason}", stacklevel=2)
             return
+        finally:
+            self._trust_sigma(self._learning)
         self._accelerated = accelerated
         if isinstance(self.policy, SpectralPolicyMixin):
             self.policy.replaced_refine = accelerated.refine
@@ -301,7 +313,7 @@ class Learner(ActAndLearnLoop):
         # Tensors of the policy, which is saved already, and what is made anew.
         statistics = ["batch_norm_stats", "batch_norm_stats_target"]
         own = ["_trained", "step_groups", "_train_logs", "_noisy"]
-        own += ["_accelerated", "_accelerates_next"]
+        own += ["_accelerated", "_accelerates_next", "_learning"]
         step = ["_stage", "_env_sent_to", "_known_env", "_copies", "_sent", "_received"]
         step += ["_originals", "_place", "_position"]
         return [*super()._excluded_save_params(), *statistics, *own, *step]

@@ -5,9 +5,9 @@ from typing import Any
 
 from sndqn.errors import ConfigError
 from sndqn.spectral.functional import Mode
-from sndqn.spectral.layers import Bound, ConvNorm
 from sndqn.spectral.schedulers import SchedulerForm, SchedulerName
 from sndqn.spectral.selection import Selection, format_selection
+from sndqn.spectral.spectral_layer import Bound, ConvNorm
 
 
 @dataclass(frozen=True)

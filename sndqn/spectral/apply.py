@@ -8,15 +8,9 @@ from torch import Tensor, nn
 
 from sndqn.errors import ConfigError
 from sndqn.spectral.functional import Mode
-from sndqn.spectral.layers import (
-    SETTINGS,
-    Bound,
-    ConvNorm,
-    SpectralConv2d,
-    SpectralLayer,
-    SpectralLinear,
-)
+from sndqn.spectral.layers import SpectralConv2d, SpectralLinear
 from sndqn.spectral.norms import Pair
+from sndqn.spectral.spectral_layer import SETTINGS, Bound, ConvNorm, SpectralLayer
 
 M = TypeVar("M", bound=nn.Module)
 

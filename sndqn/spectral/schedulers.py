@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from sndqn.errors import ConfigError
 from sndqn.spectral.functional import Hold, Mode
-from sndqn.spectral.layers import SpectralLayer
+from sndqn.spectral.spectral_layer import SpectralLayer
 
 SchedulerName = Literal["none", "div_out", "div_grad", "mul_eps", "div_lr"]
 SchedulerForm = Literal["product", "layer"]

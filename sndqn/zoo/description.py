@@ -10,8 +10,8 @@ from sndqn.errors import AgentFileError
 from sndqn.networks import NetworkSpec, SpectralSettings
 from sndqn.networks.factory import ACTIVATIONS, TorsoName
 from sndqn.spectral.functional import Mode
-from sndqn.spectral.layers import ConvNorm
 from sndqn.spectral.schedulers import SchedulerForm, SchedulerName
+from sndqn.spectral.spectral_layer import ConvNorm
 from sndqn.terminal import shortened
 from sndqn.zoo.fields import (
     FLAG,

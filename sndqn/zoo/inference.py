@@ -15,7 +15,7 @@ from sndqn.networks import NetworkSpec, SpectralSettings
 from sndqn.networks.factory import default_torso
 from sndqn.spectral import select_layers, weight_layers
 from sndqn.spectral.functional import Mode
-from sndqn.spectral.layers import Bound
+from sndqn.spectral.spectral_layer import Bound
 from sndqn.zoo.agents import Spaces, plan, shapes_of
 
 _SPECTRAL = ("running_u", "running_v", "running_sigma", "bound")
