@@ -50,6 +50,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 from torch import Tensor, nn
 
 import sndqn
+from sndqn.algorithms.acceleration import find_acceleration
 from sndqn.components import make_model, network_spec
 from sndqn.config import make_config
 from sndqn.config_files import read_config, shipped_configs, shipped_for
@@ -233,6 +234,9 @@ def work(pipe: Connection, name: str, label: str, total: int, device: str, threa
     """Runs in a contender's process: does what it is told and answers with a rate."""
     torch.set_flush_denormal(True)
     torch.set_num_threads(threads)
+    acceleration = find_acceleration()
+    if acceleration is not None and label.partition(" ")[0] in ("sndqn", "preset"):
+        acceleration.keep_freed_memory()  # as `sndqn train` does
     contender = make(name, label, total, device)
     contender.model.learn(LEARNING_STARTS + 200, log_interval=None)
     pipe.send(contender.steps_per_update)

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -185,3 +186,10 @@ def test_every_public_name_loads() -> None:
     assert set(sndqn.__all__) <= set(dir(sndqn))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         sndqn.nonsense  # noqa: B018
+
+
+def test_every_package_is_in_the_wheel() -> None:
+    with (ROOT.parent / "pyproject.toml").open("rb") as file:
+        listed = set(tomllib.load(file)["tool"]["setuptools"]["packages"])
+    found = {module_name(path) for path in ROOT.rglob("__init__.py")}
+    assert found <= listed
