@@ -115,8 +115,9 @@ def test_target_layers_are_held_to_their_bound(variant: Variant, tau: float) -> 
 
 
 def with_stale_vectors(variant: Variant) -> tuple[Any, Any]:
-    """A model whose next power iteration would move all it touches, and a batch for it."""
+    """A model in training whose next power iteration would move all it touches, and a batch."""
     model = make(variant, learning_starts=10**6).learn(50)
+    model.policy.trust_sigma(True)  # as while `learn` runs
     model.policy.reset_noise()
     with torch.no_grad():
         for parameter in model.policy.parameters():
