@@ -24,13 +24,13 @@ import torch
 from needs import need
 from rich.console import Console
 
-from sndqn.components import make_callbacks
-from sndqn.config_files import layered_config
-from sndqn.resume import Checkpoints, Part
 from sndqn.runs.checkpoint import CheckpointStore
 from sndqn.runs.folder import RunFolder
-from sndqn.session import Session
-from sndqn.signals import StopSignals
+from sndqn.training.components import make_callbacks
+from sndqn.training.config_files import layered_config
+from sndqn.training.resume import Checkpoints, Part
+from sndqn.training.session import Session
+from sndqn.training.signals import StopSignals
 
 
 def make(folder: Path, transitions: int, n_envs: int) -> tuple[Session, Checkpoints]:

@@ -51,12 +51,12 @@ from torch import Tensor, nn
 
 import sndqn
 from sndqn.algorithms.acceleration import find_acceleration
-from sndqn.components import make_model, network_spec
-from sndqn.config import make_config
-from sndqn.config_files import read_config, shipped_configs, shipped_for
 from sndqn.envs import make_env, make_vec_env, resolve_env
 from sndqn.policies import SNDQNPolicy, minatar_cnn, nature_cnn
 from sndqn.runs.folder import provenance
+from sndqn.training.components import make_model, network_spec
+from sndqn.training.config import make_config
+from sndqn.training.config_files import read_config, shipped_configs, shipped_for
 
 gymnasium.register_envs(ale_py)
 

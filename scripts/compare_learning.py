@@ -21,11 +21,11 @@ import torch
 from needs import need
 from stable_baselines3.common.callbacks import BaseCallback
 
-from sndqn.components import env_settings, make_model, network_spec
-from sndqn.config import make_config
-from sndqn.config_files import read_config
 from sndqn.envs import make_vec_env
 from sndqn.runs.folder import provenance
+from sndqn.training.components import env_settings, make_model, network_spec
+from sndqn.training.config import make_config
+from sndqn.training.config_files import read_config
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "reference": {"overlap": False, "compile": "never"},

@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from needs import need
 
-from sndqn.components import env_settings, make_model, network_spec
-from sndqn.config import TrainConfig
-from sndqn.config_files import layered_config, shipped_configs
 from sndqn.envs import make_vec_env
 from sndqn.runs.folder import provenance
 from sndqn.spectral import SpectralLayer
+from sndqn.training.components import env_settings, make_model, network_spec
+from sndqn.training.config import TrainConfig
+from sndqn.training.config_files import layered_config, shipped_configs
 
 # The environment of a configuration that is for a whole suite; others have it in their name.
 OF_SUITE = {"atari": "Breakout", "minatar": "MinAtar/Breakout", "control": "CartPole"}

@@ -13,8 +13,8 @@ wheel=$(echo "$work"/*.whl)
 import sys, zipfile
 
 names = zipfile.ZipFile(sys.argv[1]).namelist()
-assert "sndqn/configs/atari/dqn.yaml" in names, "the wheel lacks the configurations"
-assert "sndqn/agents/index.json" in names, "the wheel lacks the agents"
+assert "sndqn/shipped/configs/atari/dqn.yaml" in names, "the wheel lacks the configurations"
+assert "sndqn/shipped/agents/index.json" in names, "the wheel lacks the agents"
 assert "sndqn/py.typed" in names, "the wheel lacks py.typed"
 assert not [n for n in names if n.startswith(("tests/", "scripts/", "agents/"))], names
 PY

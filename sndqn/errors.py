@@ -4,6 +4,8 @@ Each message says what was expected, what was found and what to type instead. Th
 prints it and exits with status 2; a library user sees an ordinary exception.
 """
 
+_LONGEST_LINE = 1000
+
 
 class SndqnError(Exception):
     """Base of every error a user can cause and mend; its message stands alone."""
@@ -59,3 +61,20 @@ class JsonError(SndqnError, ValueError):
 
 class TraceError(SndqnError, ValueError):
     """A trace is damaged, was edited, or does not replay to what it records."""
+
+
+def printable(text: str, lines: int = 2) -> str:
+    """Gives the first lines of a text without control characters, each of bounded length."""
+    return "\n".join(
+        "".join(c if c.isprintable() else "?" for c in line[:_LONGEST_LINE])
+        for line in text.split("\n")[:lines]
+    )
+
+
+def shortened(value: object) -> str:
+    """Writes a value that a stranger may have chosen, in at most 60 characters."""
+    try:
+        words = repr(value)
+    except (ValueError, RecursionError):  # Python writes no numbers of more than 4300 digits
+        words = "something huge"
+    return words if len(words) <= 60 else f"{words[:57]}..."

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 
+from sndqn.agents import AgentDescription
+from sndqn.agents.container import pack
 from sndqn.envs import make_env, resolve_env
 from sndqn.networks import NetworkSpec, SpectralSettings
-from sndqn.zoo import AgentDescription
-from sndqn.zoo.container import pack
 
 SPEC = NetworkSpec("mlp", net_arch=(16, 16), spectral=SpectralSettings("-2,-1", bound=0.5))
 

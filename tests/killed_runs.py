@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 
-from sndqn.config import make_config
 from sndqn.runs.folder import RunFolder
-from sndqn.signals import TrainingStopped
-from sndqn.training import resume, train
+from sndqn.training.config import make_config
+from sndqn.training.run import resume, train
+from sndqn.training.signals import TrainingStopped
 
 FORKS = multiprocessing.get_context("forkserver")
 # torch's optimisers would import the second in each process, which takes two seconds.

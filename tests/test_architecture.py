@@ -16,18 +16,15 @@ ROOT = Path(sndqn.__file__).parent
 # From the top down; what stands in one tuple stands side by side.
 ORDER = [
     ("cli",),
-    ("commands",),
     ("training",),
-    ("session",),
-    ("components", "transfer", "resume"),
-    ("callbacks", "zoo", "report", "progress", "threads"),
-    ("algorithms", "contrib"),
+    ("agents", "contrib"),
+    ("algorithms",),
     ("acceleration",),
     ("policies", "evaluation", "replay", "diagnostics"),
-    ("networks", "envs", "runs", "config_files", "labels"),
-    ("spectral", "targets", "losses", "optimizers", "config"),
+    ("networks", "envs", "runs"),
+    ("spectral", "targets", "losses", "optimizers", "console"),
     ("files",),
-    ("errors", "terminal", "signals"),
+    ("errors",),
 ]
 HEIGHT = {unit: -level for level, units in enumerate(ORDER) for unit in units}
 CODE_READERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

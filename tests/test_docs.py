@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sndqn.config import TrainConfig
+from sndqn.training.config import TrainConfig
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -24,8 +24,7 @@ from agent_files import agent_bytes, rewritten, words_of
 from watched import warming_up, watched
 
 from sndqn import cli
-from sndqn.config import make_config
-from sndqn.config_files import read_config
+from sndqn.agents import agent_from_bytes
 from sndqn.envs import make_env, resolve_env, settings_from_dict
 from sndqn.errors import SndqnError
 from sndqn.evaluation import (
@@ -37,7 +36,8 @@ from sndqn.evaluation import (
     write_episodes,
     write_trace,
 )
-from sndqn.zoo import agent_from_bytes
+from sndqn.training.config import make_config
+from sndqn.training.config_files import read_config
 
 COUNTS = [pytest.param(500, id="500"), pytest.param(10_000, id="10000", marks=pytest.mark.slow)]
 ENVIRONMENTS = ["CartPole-v1", "CartPole-v0", "Acrobot-v1", "Taxi-v4", "FrozenLake-v1"]

@@ -12,9 +12,16 @@ from sndqn.acceleration.capture import CapturedUpdates
 from sndqn.acceleration.compilation import CompiledUpdate
 from sndqn.acceleration.interface import Algorithm
 from sndqn.acceleration.memory import keep_freed_memory
+from sndqn.acceleration.threads import ThreadsCallback, choose_threads
 from sndqn.replay import Batch
 
-__all__ = ["accelerate", "compiler_available", "keep_freed_memory"]
+__all__ = [
+    "ThreadsCallback",
+    "accelerate",
+    "choose_threads",
+    "compiler_available",
+    "keep_freed_memory",
+]
 
 
 def compiler_available() -> bool:

@@ -3,7 +3,7 @@
 What is behind it computes what the algorithms compute, in less time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -44,6 +44,13 @@ class Acceleration(Protocol):
 
     def keep_freed_memory(self) -> None:
         """Makes the C library keep freed memory, in the whole process."""
+
+    def choose_threads(self, models: Iterable[Any]) -> None:
+        """Sets torch's threads to one where more do not make these algorithms' updates faster."""
+
+    @property
+    def ThreadsCallback(self) -> Callable[[Callable[[str], None]], Any]:
+        """A callback that steps back to one thread while other processes use the cores."""
 
 
 def find_acceleration() -> Acceleration | None:

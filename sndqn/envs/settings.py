@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
-from sndqn.errors import ConfigError
-from sndqn.terminal import shortened
+from sndqn.errors import ConfigError, shortened
 
 #: The fields in which each Atari protocol departs from the defaults of `AtariSettings`.
 ATARI_PROTOCOLS: dict[str, dict[str, Any]] = {

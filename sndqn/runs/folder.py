@@ -29,6 +29,9 @@ from typing import Any
 from sndqn.errors import RunFolderError
 from sndqn.files.atomic import TEMPORARY
 
+# A name for settings, and for agents trained with them.
+TITLE = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,39}$"
+
 _PACKAGES = (
     "sndqn",
     "torch",

@@ -450,9 +450,9 @@ def test_where_compiling_fails_training_goes_on_and_says_so(
 
 IQN_ON_TWO_THREADS = """
 import sys, torch
-from sndqn.config import make_config
-from sndqn.config_files import layered_config
-from sndqn.training import train
+from sndqn.training.config import make_config
+from sndqn.training.config_files import layered_config
+from sndqn.training.run import train
 flags = {
     "env": "MinAtar/Breakout", "total_timesteps": 1600, "learning_starts": 1000, "threads": 2,
     "compile": "always", "eval_episodes": 1, "eval_max_steps": 5, "tensorboard": False,

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 import sndqn
+from sndqn.agents import load_agent
 from sndqn.algorithms import MultiTask
-from sndqn.components import task_configs
-from sndqn.config import make_config
 from sndqn.envs import make_vec_env, resolve_env
 from sndqn.errors import ConfigError
 from sndqn.policies import minatar_cnn
 from sndqn.spectral import SpectralLayer
-from sndqn.training import train
-from sndqn.zoo import load_agent
+from sndqn.training.components import task_configs
+from sndqn.training.config import make_config
+from sndqn.training.run import train
 
 GAMES = ("Breakout", "Asterix")
 

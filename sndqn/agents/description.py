@@ -1,0 +1,167 @@
+"""What an agent is, besides its weights: values only, each of a closed set or in a sane range."""
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
+
+from sndqn.agents.fields import (
+    FLAG,
+    Field,
+    checked,
+    either,
+    number,
+    one_of,
+    text,
+    whole,
+    wholes,
+)
+from sndqn.envs import EnvSettings, settings_from_dict
+from sndqn.errors import AgentFileError, shortened
+from sndqn.networks import NetworkSpec, SpectralSettings
+from sndqn.networks.factory import ACTIVATIONS, TorsoName
+from sndqn.networks.initializers import InitializerName
+from sndqn.runs.folder import TITLE
+from sndqn.spectral.functional import Mode
+from sndqn.spectral.schedulers import SchedulerForm, SchedulerName
+from sndqn.spectral.spectral_layer import ConvNorm
+
+SCHEMA = "sndqn-agent-1"
+
+# Upper ends far beyond use. That the whole fits into memory is checked where networks are built.
+_SIZE = 2**20
+_LAYERS = 32
+_ANYTHING = Field("{...}", lambda value: type(value) is dict)
+
+HEAD_OF = {"dqn": "linear", "c51": "categorical", "qr-dqn": "quantile", "iqn": "implicit_quantile"}
+
+_AGENT = {
+    "schema": one_of(SCHEMA),
+    "settings": _ANYTHING,
+    "network": _ANYTHING,
+    "algo": one_of(*HEAD_OF),
+    "timesteps": whole(0, 10**15),
+    "seed": whole(0, 2**32 - 1),
+    "eval_epsilon": number(0, 1),
+}
+# Where there is one: files without are as good.
+_TITLE = Field(
+    "a word of at most 40 letters, digits and . _ + -",
+    lambda value: type(value) is str and re.fullmatch(TITLE, value) is not None,
+)
+_NETWORK = {
+    "torso": one_of(*get_args(TorsoName)),
+    "torso_kwargs": _ANYTHING,
+    "head": one_of(*HEAD_OF.values()),
+    "head_kwargs": _ANYTHING,
+    "dueling": FLAG,
+    "noisy": FLAG,
+    "net_arch": either(wholes(_LAYERS, _SIZE), None),
+    "activation": one_of(*ACTIVATIONS),
+    "initializer": one_of(*get_args(InitializerName)),
+    "spectral": _ANYTHING,
+}
+_SPECTRAL = {
+    "layers": text(500),
+    "bound": either(number(1e-30, 1e30), "initial"),
+    "mode": one_of(*get_args(Mode)),
+    "conv_norm": one_of(*get_args(ConvNorm)),
+    "n_power_iterations": whole(1, _SIZE),
+    "grad_through_norm": FLAG,
+    "scheduler": one_of(*get_args(SchedulerName)),
+    "scheduler_form": one_of(*get_args(SchedulerForm)),
+    "scheduler_one_sided": FLAG,
+}
+_FEATURES = {"features_dim": whole(0, _SIZE)}
+_TORSO_KWARGS: dict[str, dict[str, Field]] = {
+    "mlp": _FEATURES,
+    "nature_cnn": _FEATURES,
+    "minatar_cnn": {**_FEATURES, "channels": wholes(_LAYERS, _SIZE)},
+    "impala_cnn": {**_FEATURES, "width": whole(1, 1024), "pool": either(whole(1, 1024), None)},
+    "combined": {},
+}
+_RETURN = number(-1e30, 1e30)
+HEAD_KWARGS: dict[str, dict[str, Field]] = {
+    "linear": {},
+    "categorical": {"n_atoms": whole(2, _SIZE), "v_min": _RETURN, "v_max": _RETURN},
+    "quantile": {"n_quantiles": whole(1, _SIZE)},
+    "implicit_quantile": {
+        "n_cosines": whole(1, _SIZE),
+        "n_acting_quantiles": whole(1, _SIZE),
+    },
+}
+
+
+@dataclass(frozen=True)
+class AgentDescription:
+    """What an agent is, besides its weights.
+
+    Attributes:
+        settings: The environment it learnt.
+        network: Its network.
+        algo: The algorithm that made it.
+        timesteps: Steps it learnt from; 0 where nobody knows.
+        seed: Seed of its training.
+        eval_epsilon: ε it is evaluated with.
+        title: What the settings of its training are called, "rainbow"; None where that is `algo`.
+    """
+
+    settings: EnvSettings
+    network: NetworkSpec
+    algo: str
+    timesteps: int
+    seed: int
+    eval_epsilon: float
+    title: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What it was trained as: "rainbow (c51)", or "c51"."""
+        return self.algo if self.title is None else f"{self.title} ({self.algo})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Gives the description as JSON data."""
+        return {
+            "schema": SCHEMA,
+            "settings": self.settings.to_dict(),
+            "network": asdict(self.network),
+            "algo": self.algo,
+            "timesteps": self.timesteps,
+            "seed": self.seed,
+            "eval_epsilon": self.eval_epsilon,
+            **({} if self.title is None else {"title": self.title}),
+        }
+
+    @classmethod
+    def from_dict(cls, data: object) -> "AgentDescription":
+        """Reads a description of this schema; nothing is built yet.
+
+        Raises:
+            SndqnError: Another schema, a field that is missing, unknown or out of range, or
+                fields that contradict each other.
+        """
+        schema = data.get("schema") if isinstance(data, dict) else None
+        if schema != SCHEMA:
+            other = isinstance(schema, str) and schema.startswith("sndqn-agent-")
+            hint = ": read it with the sndqn that wrote it" if other else ""
+            raise AgentFileError(f"expected schema {SCHEMA!r}, found {shortened(schema)}{hint}")
+        named = isinstance(data, dict) and "title" in data
+        fields = {**_AGENT, "title": _TITLE} if named else _AGENT
+        values = dict(checked("the agent", data, fields))
+        del values["schema"]
+        network = _network(values.pop("network"))
+        if network.head != HEAD_OF[values["algo"]]:
+            raise AgentFileError(
+                f"head: expected {HEAD_OF[values['algo']]} for {values['algo']}, "
+                f"found {network.head}"
+            )
+        return cls(settings=settings_from_dict(values.pop("settings")), network=network, **values)
+
+
+def _network(data: object) -> NetworkSpec:
+    values = dict(checked("network", data, _NETWORK))
+    checked("torso_kwargs", values["torso_kwargs"], _TORSO_KWARGS[values["torso"]], may_miss=True)
+    checked("head_kwargs", values["head_kwargs"], HEAD_KWARGS[values["head"]], may_miss=True)
+    spectral = checked("spectral", values.pop("spectral"), _SPECTRAL)
+    if values["net_arch"] is not None:
+        values["net_arch"] = tuple(values["net_arch"])
+    return NetworkSpec(**values, spectral=SpectralSettings(**spectral))

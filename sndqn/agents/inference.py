@@ -1,0 +1,215 @@
+"""What a network is, read off the names and shapes of its weights."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from sndqn.agents.agents import Spaces, plan, shapes_of
+from sndqn.errors import AgentFileError, SelectionError
+from sndqn.networks import NetworkSpec, SpectralSettings
+from sndqn.networks.factory import default_torso
+from sndqn.spectral import select_layers, weight_layers
+from sndqn.spectral.functional import Mode
+from sndqn.spectral.spectral_layer import Bound
+
+_SPECTRAL = ("running_u", "running_v", "running_sigma", "bound")
+# Where the layers of each head stand, and of its value stream if it has two.
+_HEADS = {
+    r"q_net\.(\d+)": ("linear", False),
+    r"q_net\.streams\.value\.(\d+)": ("linear", True),
+    r"q_net\.logits\.layers\.(\d+)": ("categorical", False),
+    r"q_net\.logits\.streams\.value\.(\d+)": ("categorical", True),
+    r"q_net\.quantiles\.layers\.(\d+)": ("quantile", False),
+    r"q_net\.quantiles\.streams\.value\.(\d+)": ("quantile", True),
+}
+
+
+@dataclass(frozen=True)
+class Untold:
+    """What the weights of a network do not tell.
+
+    Attributes:
+        activation: Of the hidden layers.
+        sn_mode: Of the layers under SN.
+        v_min: Lowest return of C51's atoms.
+        v_max: Highest return of C51's atoms.
+        n_acting_quantiles: Fractions that IQN acts by; None for its default, 32.
+    """
+
+    activation: str = "relu"
+    sn_mode: Mode = "normalize"
+    v_min: float | None = None
+    v_max: float | None = None
+    n_acting_quantiles: int | None = None
+
+
+def network_of(tensors: Mapping[str, Tensor], where: Spaces, untold: Untold) -> NetworkSpec:
+    """Finds the network that has these tensors, for these spaces.
+
+    Raises:
+        AgentFileError: None that sndqn makes has them, or it needs something told.
+    """
+    plain = {n: t for n, t in tensors.items() if n.rpartition(".")[2] not in _SPECTRAL}
+    head, dueling, layers = _head(plain)
+    torso, torso_kwargs = _torso(plain, where[0], layers[0])
+    spec = NetworkSpec(
+        torso,  # type: ignore[arg-type]
+        torso_kwargs=torso_kwargs,
+        head=head,  # type: ignore[arg-type]
+        head_kwargs=_head_kwargs(head, dueling, plain, layers[-1], where[1], untold),
+        dueling=dueling,
+        noisy=f"{layers[-1]}.weight_sigma" in plain,
+        net_arch=tuple(len(plain[f"{layer}.bias"]) for layer in layers[:-1]),
+        activation=untold.activation,
+        spectral=SpectralSettings("none"),
+    )
+    planned = plan(spec, where)
+    found = {name: tuple(tensor.shape) for name, tensor in plain.items()}
+    for name, shape in shapes_of(planned).items():
+        if found.pop(name, None) != shape:
+            raise _another(name)
+    if found:
+        raise _another(next(iter(found)))
+    return replace(spec, spectral=_spectral(tensors, planned, untold.sn_mode))
+
+
+def _another(name: str) -> AgentFileError:
+    return AgentFileError(
+        "expected the network of SB3's MlpPolicy or CnnPolicy, or of sndqn's policies, for this "
+        f"environment, found another ({name[:60]})"
+    )
+
+
+def _head(plain: Mapping[str, Tensor]) -> tuple[str, bool, list[str]]:
+    """Gives the head's name, whether it has two streams, and its layers (the value's) in order."""
+    head, dueling, layers = "", False, list[str]()
+    for pattern, (head, dueling) in _HEADS.items():  # noqa: B007 (those of the pattern that fits)
+        numbers = [re.fullmatch(rf"{pattern}\.weight", name) for name in plain]
+        order = sorted({int(match[1]) for match in numbers if match is not None})
+        layers = [pattern.replace("\\", "").replace("(d+)", str(number)) for number in order]
+        if layers:
+            break
+    if not layers:
+        raise _another(next(iter(plain), "empty"))
+    for layer in layers:
+        if f"{layer}.bias" not in plain:
+            raise _another(f"{layer}.bias")
+    if head == "quantile" and "q_net.embedding.weight" in plain:
+        head = "implicit_quantile"
+    return head, dueling, layers
+
+
+def _torso(
+    plain: Mapping[str, Tensor], space: spaces.Space[Any], first: str
+) -> tuple[str, dict[str, Any]]:
+    """Gives the torso's name and arguments."""
+    own = {
+        name.removeprefix("features_extractor."): tensor
+        for name, tensor in plain.items()
+        if name.startswith("features_extractor.") and name.endswith(".weight")
+    }
+    if isinstance(space, spaces.Dict):
+        return default_torso(space), {}
+    units = {"features_dim": len(own["linear.0.weight"]) if "linear.0.weight" in own else 0}
+    numbers = [re.fullmatch(r"cnn\.(\d+)\.weight", name) for name in own]
+    order = sorted(int(match[1]) for match in numbers if match is not None)
+    convolutions = [own[f"cnn.{number}.weight"] for number in order]
+    if "stages.0.entry.weight" in own:
+        width = max(len(own["stages.0.entry.weight"]) // 16, 1)
+        flat = own.get("linear.0.weight", plain[f"{first}.weight"]).shape[-1]
+        side = math.isqrt(flat // (32 * width))
+        whole = [math.ceil(size / 8) for size in (space.shape or ())[1:]]
+        pool = None if whole == [side, side] else side
+        return "impala_cnn", {**units, "width": width, "pool": pool}
+    if convolutions and convolutions[0].shape[-1] == 3:
+        return "minatar_cnn", {**units, "channels": [len(kernel) for kernel in convolutions]}
+    if convolutions:
+        return "nature_cnn", units
+    hidden = own.get("layers.1.weight")
+    return "mlp", {} if hidden is None else {"features_dim": len(hidden)}
+
+
+def _head_kwargs(
+    head: str,
+    dueling: bool,
+    plain: Mapping[str, Tensor],
+    last: str,
+    actions: spaces.Space[Any],
+    untold: Untold,
+) -> dict[str, Any]:
+    """Gives the head's own arguments."""
+    if head != "categorical" and (untold.v_min, untold.v_max) != (None, None):
+        raise AgentFileError(
+            "--v-min, --v-max: expected C51's network, found another: leave them out"
+        )
+    if head != "implicit_quantile" and untold.n_acting_quantiles is not None:
+        raise AgentFileError(
+            "--n-acting-quantiles: expected IQN's network, found another: leave it out"
+        )
+    if not isinstance(actions, spaces.Discrete):
+        raise AgentFileError(f"expected an environment with Discrete actions, found {actions}")
+    n_outputs = len(plain[f"{last}.bias"])
+    each = n_outputs if dueling else n_outputs // int(actions.n)
+    if head == "categorical":
+        if untold.v_min is None or untold.v_max is None:
+            raise AgentFileError(
+                "the weights do not tell the returns of C51's atoms: type --v-min and --v-max, "
+                "-10 and 10 if training was told none"
+            )
+        return {"n_atoms": each, "v_min": untold.v_min, "v_max": untold.v_max}
+    if head == "quantile":
+        return {"n_quantiles": each}
+    if head == "implicit_quantile":
+        n_cosines = plain["q_net.embedding.weight"].shape[-1]
+        return {"n_cosines": n_cosines, "n_acting_quantiles": untold.n_acting_quantiles or 32}
+    return {}
+
+
+def _spectral(tensors: Mapping[str, Tensor], planned: nn.Module, mode: Mode) -> SpectralSettings:
+    """Finds what is normalised: the layers that have a bound, and how by the shape of vectors."""
+    names = [name.removesuffix(".bound") for name in tensors if name.endswith(".bound")]
+    if not names:
+        return SpectralSettings("none")
+    bounds = {
+        float(tensors[f"{name}.bound"]) for name in names if tensors[f"{name}.bound"].ndim == 0
+    }
+    bound: Bound = _written(bounds.pop()) if len(bounds) == 1 else "initial"
+    kernels = [
+        name
+        for name in names
+        if f"{name}.weight" in tensors
+        and tensors[f"{name}.weight"].ndim == 4
+        and f"{name}.running_v" in tensors
+        and tensors[f"{name}.running_v"].ndim == 2
+    ]
+    return SpectralSettings(
+        _selection(planned, set(names)),
+        bound=bound,
+        mode=mode,
+        conv_norm="kernel" if kernels else "operator",
+    )
+
+
+def _written(bound: float) -> float:
+    """Gives the number as someone wrote it, which float32 made another."""
+    short = float(f"{bound:.7g}")
+    return short if float(torch.tensor(short)) == bound else bound
+
+
+def _selection(planned: nn.Module, names: set[str]) -> str:
+    """Writes a selection of layers, as short as can be."""
+    found = {str(entry.index) for entry in weight_layers(planned) if entry.name in names}
+    indices = ",".join(sorted(found, key=int, reverse=True))
+    for words in (indices, ",".join(sorted(names))):
+        try:
+            if {entry.name for entry in select_layers(planned, words)} == names:
+                return words
+        except SelectionError:
+            continue
+    raise _another(f"{min(names)}.bound")

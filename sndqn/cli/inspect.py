@@ -1,0 +1,42 @@
+"""`sndqn inspect`: what an agent is, its score, and the norm of every layer."""
+
+from rich.console import Console
+
+from sndqn.agents import find_agent, load_agent
+from sndqn.agents.evaluations import chosen_evaluation, names_of, read_evaluation
+from sndqn.console import say
+from sndqn.diagnostics import layer_norms
+from sndqn.diagnostics.tables import layer_table
+
+
+def inspect(given: str, evaluation: str | None, sha256: str | None, console: Console) -> None:
+    """Shows an agent.
+
+    Args:
+        given: As for `sndqn.agents.find_agent`.
+        evaluation: Name of the evaluation to show; None for its own.
+        sha256: What the SHA-256 of the agent's file must be; None takes any.
+        console: Where to.
+    """
+    place = find_agent(given)
+    agent = load_agent(place.file, sha256)
+    about = agent.description
+    say(console, about.settings.describe())
+    say(
+        console,
+        f"{about.name}, {about.timesteps:,} steps, seed {about.seed}; sha256 {agent.sha256}",
+    )
+    folder, which = chosen_evaluation(place, evaluation)
+    record = read_evaluation(folder)
+    if record is not None:
+        whose = "" if record.agent_sha256 == agent.sha256 else ", of another agent than this one"
+        say(
+            console,
+            f"mean return {record.mean:.1f} ± {record.std:.1f} over {len(record.episodes)} "
+            f"episodes ({which}{whose})",
+        )
+    others = [name for name in names_of(place.output) if name != folder.path.name]
+    if others:
+        say(console, f"other evaluations: --evaluation {', '.join(others)}")
+    norms = layer_norms(agent.network, agent.network.observation_space, exact=True)
+    console.print(layer_table(norms))

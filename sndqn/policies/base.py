@@ -1,0 +1,163 @@
+"""The base of all policies with spectral normalisation: their arguments, and σ kept current."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor
+from stable_baselines3.common.torch_layers import NatureCNN as SB3NatureCNN
+from torch import nn
+
+from sndqn.errors import ConfigError, UnsupportedSpaceError
+from sndqn.networks import SpectralSettings
+from sndqn.networks.extractors import impala_cnn, minatar_cnn, mlp, nature_cnn
+from sndqn.optimizers import Adam
+from sndqn.spectral import SpectralLayer
+
+_CNN_EXTRACTORS: tuple[Callable[..., nn.Module], ...] = (
+    SB3NatureCNN,
+    nature_cnn,
+    minatar_cnn,
+    impala_cnn,
+)
+
+
+class SpectralPolicyMixin:
+    """The spectral arguments of a policy, kept where Stable-Baselines3 saves and restores them.
+
+    Args:
+        *args: As Stable-Baselines3's policy.
+        sn_layers: Which weight layers are normalised: "-2" (default), "-2,-3", "all", "none",
+            "convs", layer names, or a list.
+        sn_bound: The value σ is held to, 1 by default, or "initial".
+        sn_mode: "normalize", "shrink" or "track".
+        sn_conv_norm: "operator" or "kernel".
+        sn_power_iterations: Steps of power iteration after each optimiser step.
+        sn_grad_through_norm: Whether the gradient flows through σ.
+        sn_scheduler: What tracked norms steer, "none" by default: see `sndqn.spectral.schedulers`.
+        sn_scheduler_form: "product" or "layer".
+        sn_scheduler_one_sided: Whether norms below the bound count as at the bound.
+        **kwargs: As Stable-Baselines3's policy.
+    """
+
+    default_extractor: ClassVar[Callable[..., nn.Module]]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.spectral_settings = SpectralSettings.from_arguments(kwargs)
+        # Stable-Baselines3 gives these three by position or, on loading, by name.
+        names = ("observation_space", "action_space", "lr_schedule", "net_arch", "activation_fn")
+        kwargs.update(zip(names, args, strict=False))
+        kwargs.setdefault("features_extractor_class", type(self).default_extractor)
+        kwargs.setdefault("optimizer_class", Adam)
+        extractor = kwargs["features_extractor_class"]
+        self._check_space(kwargs["observation_space"], extractor)
+        if kwargs.get("net_arch") is None and extractor in _CNN_EXTRACTORS:
+            kwargs["net_arch"] = []
+        super().__init__(**kwargs)
+
+    def _keep_sigma_current(self, online: nn.Module, target: nn.Module) -> None:
+        """Ties σ to the weights it belongs to, whoever moves them.
+
+        The online network's is refined after each optimiser step.
+        """
+        # Makes the power iterations in place of `refine`, to the same end.
+        self.replaced_refine: Callable[[], object] | None = None
+        self._normalised = [m for m in online.modules() if isinstance(m, SpectralLayer)]
+        for layer in self._normalised:
+            layer.refined_outside = True
+        self.optimizer: Any
+        self._steering: Any = None
+        scheduler = getattr(online, "scheduler", None)
+        if scheduler is not None and scheduler.name != "div_out":
+            found = self.optimizer
+            if not (isinstance(found, Adam) and found.makes_own_steps):
+                raise ConfigError(
+                    f"sn_scheduler {scheduler.name}: is defined on Adam's plain step, found "
+                    f"{type(found).__module__}.{type(found).__name__}, or flags of torch's Adam: "
+                    "use sndqn.optimizers.Adam as optimizer_class, without flags"
+                )
+            self._steering = scheduler
+        self._tie_optimizer()
+        self._target = [m for m in target.modules() if isinstance(m, SpectralLayer)]
+
+    def _tie_optimizer(self) -> None:
+        self.optimizer.register_step_post_hook(self.after_optimizer_step)
+        if self._steering is not None:
+            self.optimizer.scheduler = self._steering
+
+    def trust_sigma(self, trusts: bool) -> None:
+        """Says whether networks in evaluation mode read the stored σ without a look at the weights.
+
+        False by default, since Stable-Baselines3 gives no word of a soft update, nor does anybody
+        else who moves weights. For an algorithm that keeps both networks' σ current, by
+        `sndqn.algorithms.target_network.sync_target`.
+        """
+        for layer in (*self._normalised, *self._target):
+            layer.trusts_sigma = trusts
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[misc]
+        self.replaced_refine = None  # it knows the original's tensors
+        self._tie_optimizer()  # a copied one comes without its hooks and its scheduler
+
+    def after_optimizer_step(self, *_: object) -> None:
+        """Brings σ up to the new weights; the optimiser calls it."""
+        (self.replaced_refine or self.refine)()
+
+    def refine(self) -> None:
+        """Makes the power iterations of one optimiser step."""
+        for layer in self._normalised:
+            layer.refine()
+
+    def settle_sigma(self) -> None:
+        """Has σ found anew after an optimiser step that moved the weights far."""
+        for layer in self._normalised:
+            layer.settle()
+
+    def parameters_to_vector(self) -> np.ndarray:
+        """Gives all parameters one after the other, however they lie in memory."""
+        parameters: Any = self.parameters()  # type: ignore[attr-defined]
+        return torch.cat([p.detach().flatten() for p in parameters]).cpu().numpy()
+
+    @torch.no_grad()
+    def load_from_vector(self, vector: np.ndarray) -> None:
+        """Gives all parameters the values of such a vector, where they are, and σ with them.
+
+        Raises:
+            ConfigError: The vector has another length.
+        """
+        parameters: list[nn.Parameter] = list(self.parameters())  # type: ignore[attr-defined]
+        sizes = [p.numel() for p in parameters]
+        if np.shape(vector) != (sum(sizes),):
+            raise ConfigError(
+                f"load_from_vector: expected {sum(sizes)} numbers in a row, as "
+                f"parameters_to_vector gives them, found an array of shape {np.shape(vector)}"
+            )
+        parts = torch.split(torch.as_tensor(vector), sizes)
+        for parameter, values in zip(parameters, parts, strict=True):
+            parameter.copy_(values.view(parameter.shape))
+        for layer in (*self._normalised, *self._target):
+            layer.reset_sigma()
+
+    def _check_space(self, space: spaces.Space[Any], extractor: Callable[..., nn.Module]) -> None:
+        name = type(self).__name__
+        if isinstance(space, spaces.Dict) and extractor in (
+            FlattenExtractor,
+            mlp,
+            *_CNN_EXTRACTORS,
+        ):
+            raise UnsupportedSpaceError(
+                f"{name}: expected a Box or Discrete observation space, found a Dict: "
+                "use SNMultiInputPolicy"
+            )
+        if not isinstance(space, spaces.Dict) and extractor is CombinedExtractor:
+            raise UnsupportedSpaceError(
+                f"{name}: expected a Dict observation space, found {space}: "
+                "use SNMlpPolicy or SNCnnPolicy"
+            )
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        data: dict[str, Any] = super()._get_constructor_parameters()  # type: ignore[misc]
+        return {**data, **self.spectral_settings.as_arguments()}

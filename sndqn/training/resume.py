@@ -1,0 +1,309 @@
+"""Everything a run's further course depends on, saved between two blocks of steps and given back.
+
+A checkpoint holds, for each task, the networks, the optimiser, the counters and the random numbers
+(`algorithms.state`), the replay (its frames in chunks that checkpoints share), the journal of the
+environments, the state of the callbacks and the lengths of the metrics files. Nothing
+else: a run taken up again is made from its configuration, then given this.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from stable_baselines3.common.callbacks import BaseCallback
+from torch import Tensor
+
+from sndqn.algorithms import ValueBasedAlgorithm
+from sndqn.algorithms.state import get_state, set_state
+from sndqn.envs.journal import JournalVecEnv
+from sndqn.errors import RunFolderError, TrainingError
+from sndqn.replay import FrameRing
+from sndqn.replay.snapshot import finished_chunks, restore, snapshot
+from sndqn.runs.checkpoint import Checkpoint, CheckpointStore
+from sndqn.runs.metrics import MetricsWriter
+from sndqn.training.callbacks import StatefulCallback
+from sndqn.training.signals import StopSignals
+
+_STATE = "state.safetensors"
+_MAX_FAILURES = 3
+_CHUNK_FRAMES = 2000
+
+
+@dataclass
+class Part:
+    """One task of a run.
+
+    Attributes:
+        model: Its algorithm, whose logger writes its metrics and whose environments keep a journal.
+        callbacks: Its callbacks, the same and in the same order whenever the run is made.
+    """
+
+    model: ValueBasedAlgorithm
+    callbacks: Sequence[BaseCallback]
+
+    @property
+    def journal(self) -> JournalVecEnv:
+        """The environments."""
+        assert isinstance(self.model.env, JournalVecEnv)
+        return self.model.env
+
+    @property
+    def metrics(self) -> MetricsWriter:
+        """What writes the metrics."""
+        (writer,) = self.model.logger.output_formats
+        assert isinstance(writer, MetricsWriter)
+        return writer
+
+    def stateful(self) -> dict[str, StatefulCallback]:
+        """Gives the callbacks that have a state, by name."""
+        found = [each for each in self.callbacks if isinstance(each, StatefulCallback)]
+        return {type(each).__name__: each for each in found}
+
+
+class Checkpoints:
+    """Saves the tasks of a run as one, and gives them back what was saved.
+
+    Args:
+        store: Where to.
+        parts: The tasks.
+    """
+
+    def __init__(self, store: CheckpointStore, parts: Sequence[Part]) -> None:
+        self.store = store
+        self.parts = parts
+        # Where the chunks of each replay lie, by their numbers.
+        self._chunks: list[dict[int, Any]] = [{} for _ in parts]
+
+    def save_chunks(self) -> None:
+        """Saves the frames that will not change any more, ahead of the next checkpoint.
+
+        Called between any two blocks, so that no checkpoint has much to do.
+
+        Raises:
+            RunFolderError: They cannot be written.
+        """
+        for index, (part, known) in enumerate(zip(self.parts, self._chunks, strict=True)):
+            replay = _replay(part)
+            newest = max(known, default=-1)
+            for number, data in finished_chunks(replay, newest, _chunk_slots(replay)):
+                known[number] = self.store.put_chunk(f"frames-{index}-{number:06d}", data)
+
+    def save(self) -> None:
+        """Saves everything, at the cost of what is new.
+
+        Raises:
+            TrainingError: A weight is not finite any more; nothing is saved.
+            RunFolderError: It cannot be written; earlier checkpoints are as they were.
+        """
+        states = [_state(part) for part in self.parts]
+        tensors = {
+            f"{index}/{name}": tensor
+            for index, (found, _) in enumerate(states)
+            for name, tensor in found.items()
+        }
+        self.save_chunks()
+        for index, (_, data) in enumerate(states):
+            known, needed = self._chunks[index], data["replay"]["chunks"]
+            self._chunks[index] = {number: known[number] for number in needed}
+        self.store.save(
+            self.parts[0].model.num_timesteps,
+            {_STATE: save_tensors(tensors)},
+            [ref for refs in self._chunks for ref in refs.values()],
+            {"parts": [data for _, data in states]},
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Gives the tasks, made as when the run began, everything that was saved.
+
+        Raises:
+            ConfigError: It is of a run of another configuration.
+            RunFolderError: Its environments do not come back as they were.
+        """
+        refs = {ref["name"]: ref for ref in checkpoint.chunks}
+        tensors = load_tensors(checkpoint.files[_STATE])
+        for index, part in enumerate(self.parts):
+            data = checkpoint.info["parts"][index]
+            numbers = data["replay"]["chunks"]
+            known = {number: refs[f"frames-{index}-{number:06d}"] for number in numbers}
+            self._chunks[index] = known
+
+            def chunk(number: int, known: Mapping[int, Any] = known) -> bytes:
+                return self.store.get_chunk(known[number])
+
+            _restore(part, _under(tensors, f"{index}/"), data, chunk)
+
+
+def can_save(model: ValueBasedAlgorithm) -> bool:
+    """Says whether an algorithm can be saved and taken up again: Dict observations cannot."""
+    return isinstance(model.replay_buffer, FrameRing)
+
+
+def lengths_of(checkpoint: Checkpoint, index: int) -> dict[str, int]:
+    """Gives the bytes that each metrics file of a task had at a checkpoint, by its name."""
+    lengths: dict[str, int] = checkpoint.info["parts"][index]["lengths"]
+    return lengths
+
+
+def _state(part: Part) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    model_tensors, model = get_state(part.model)
+    _check_finite(model_tensors, part.model.num_timesteps)
+    arrays, replay = snapshot(_replay(part), _chunk_slots(_replay(part)))
+    actions, journal = part.journal.state()
+    tensors = {f"model/{name}": tensor for name, tensor in model_tensors.items()}
+    tensors |= {f"replay/{name}": torch.from_numpy(array) for name, array in arrays.items()}
+    tensors |= {f"journal/{name}": torch.from_numpy(array) for name, array in actions.items()}
+    callbacks = {}
+    for name, callback in part.stateful().items():
+        own, callbacks[name] = callback.get_state()
+        tensors |= {f"callback/{name}/{key}": tensor for key, tensor in own.items()}
+    data = {
+        "model": model,
+        "replay": replay,
+        "journal": journal,
+        "callbacks": callbacks,
+        "lengths": part.metrics.lengths(),
+        # What the next record will have, besides what is looked up then.
+        "logged": {name: float(value) for name, value in part.model.logger.name_to_value.items()},
+    }
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}, data
+
+
+def _restore(
+    part: Part,
+    tensors: Mapping[str, Tensor],
+    data: Mapping[str, Any],
+    chunks: Callable[[int], bytes],
+) -> None:
+    # The callbacks first: one of them puts other environments in place.
+    for name, callback in part.stateful().items():
+        callback.set_state(_under(tensors, f"callback/{name}/"), data["callbacks"][name])
+    restore(_replay(part), _arrays(tensors, "replay/"), data["replay"], chunks)
+    shown = part.journal.restore(_arrays(tensors, "journal/"), data["journal"])
+    if not np.array_equal(np.asarray(shown), tensors["model/last_obs"].numpy()):
+        raise RunFolderError(
+            "expected the environments to come back as they were, found other observations: use "
+            "the versions that provenance.json names"
+        )
+    set_state(part.model, _under(tensors, "model/"), data["model"])
+    for name, value in data["logged"].items():
+        part.model.logger.record(name, value)
+    if "train/n_updates" in data["logged"]:  # a whole number, and not for TensorBoard
+        n_updates = part.model._n_updates
+        part.model.logger.record("train/n_updates", n_updates, exclude="tensorboard")
+
+
+def _replay(part: Part) -> FrameRing:
+    assert isinstance(part.model.replay_buffer, FrameRing)
+    return part.model.replay_buffer
+
+
+def _chunk_slots(replay: FrameRing) -> int:
+    """Gives the slots of a chunk: of so few frames that writing one is hardly felt, 14 MB."""
+    return max(_CHUNK_FRAMES // replay.n_envs, 1)
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+def _arrays(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Any]:
+    return {name: tensor.numpy() for name, tensor in _under(tensors, prefix).items()}
+
+
+def _check_finite(tensors: Mapping[str, Tensor], step: int) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise TrainingError(
+                f"step {step}: {name} is not finite any more. A lower --learning-rate, or "
+                "--max-grad-norm, may help"
+            )
+
+
+class CheckpointCallback(BaseCallback):
+    """Saves a checkpoint every so many steps, at the end, and when someone asks to stop.
+
+    Args:
+        every_timesteps: Steps between two; 0 leaves out those on the way.
+        total_timesteps: Steps of the whole training.
+        save: Saves one.
+        save_ahead: Saves what need not wait for one.
+        stop: Looked at between two blocks.
+        warn: Says what went wrong, where training goes on nevertheless.
+    """
+
+    def __init__(
+        self,
+        every_timesteps: int,
+        total_timesteps: int,
+        save: Callable[[], None],
+        save_ahead: Callable[[], None],
+        stop: StopSignals,
+        warn: Callable[[str], None],
+    ) -> None:
+        super().__init__()
+        self.every_timesteps = every_timesteps
+        self.total_timesteps = total_timesteps
+        self.save = save
+        self.save_ahead = save_ahead
+        self.stop = stop
+        self.warn = warn
+        self.next_at = 0
+        self.failures = 0
+
+    def _on_training_start(self) -> None:
+        self._plan()
+
+    def _plan(self) -> None:
+        every = self.every_timesteps
+        self.next_at = (self.model.num_timesteps // every + 1) * every if every else 0
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        if self.stop.requested is not None:
+            self.save()
+            self.stop.check()
+        if self.every_timesteps:
+            if self.model.num_timesteps >= self.next_at:
+                self._plan()
+                self._try(self.save)
+            elif not self.failures:  # else the next checkpoint will tell whether there is room
+                self._try(self.save_ahead)
+
+    def _on_rollout_end(self) -> None:
+        if self.model.num_timesteps >= self.total_timesteps:
+            self._try(self.save)
+
+    def _try(self, to_save: Callable[[], None]) -> None:
+        try:
+            to_save()
+            self.failures = 0
+        except RunFolderError as error:
+            self.failures += 1
+            if self.failures == _MAX_FAILURES:
+                raise
+            self.warn(f"No checkpoint at step {self.model.num_timesteps:,}: {error}")
+
+
+class ResumeCallback(BaseCallback):
+    """Gives back what a checkpoint holds, once everything is as when the run began.
+
+    Args:
+        restore: Does it.
+    """
+
+    def __init__(self, restore: Callable[[], None]) -> None:
+        super().__init__()
+        self.restore = restore
+
+    def _on_training_start(self) -> None:
+        self.restore()
+        self.num_timesteps = self.model.num_timesteps
+
+    def _on_step(self) -> bool:
+        return True

@@ -1,0 +1,107 @@
+"""Putting a finished run among the agents that ship, and writing their index."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from sndqn.agents.agents import load_agent
+from sndqn.agents.card import card
+from sndqn.agents.evaluations import read_evaluation, read_traces
+from sndqn.agents.shipped import INDEX
+from sndqn.errors import RunFolderError
+from sndqn.evaluation import write_episodes
+from sndqn.files import sha256_of, write_json, write_text
+from sndqn.files.shipped import shipped_dir
+from sndqn.runs.folder import RunFolder
+from sndqn.training.config import make_config
+from sndqn.training.config_files import read_config
+
+SCHEMA = "sndqn-agents-1"
+MAX_AGENT_BYTES = 3 * 10**6
+
+
+def add_agent(run: RunFolder, name: str, evaluated: RunFolder | None = None) -> str:
+    """Puts a finished run among the shipped agents and writes the index anew.
+
+    Args:
+        run: Evaluated, its episodes in place.
+        name: What the agent is called within its environment: "sn".
+        evaluated: Holds the evaluation to ship with it; None for the run's own.
+
+    Returns:
+        The agent's whole name: "CartPole/sn".
+
+    Raises:
+        SndqnError: The run is not whole, the agent too large, or the name not free.
+    """
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name) is None:
+        raise RunFolderError(
+            f"--name: expected letters, digits, '.', '_' and '-', found {name[:80]!r}"
+        )
+    agent = load_agent(run.agent)
+    evaluated = evaluated or run
+    record = read_evaluation(evaluated)
+    if record is None or record.agent_sha256 != agent.sha256:
+        raise RunFolderError(
+            f"{evaluated.path}: expected the evaluation of its agent, found "
+            f"{'none' if record is None else 'another one'}: type sndqn evaluate {run.path}, and "
+            "--evaluation with the name it gives"
+        )
+    traces = read_traces(evaluated, record)
+    if run.agent.stat().st_size >= MAX_AGENT_BYTES:
+        raise RunFolderError(
+            f"{run.agent}: expected less than {MAX_AGENT_BYTES:,} bytes, found "
+            f"{run.agent.stat().st_size:,}: agents ship inside the package"
+        )
+    config = make_config(read_config(str(run.config)))
+    whole_name = f"{agent.description.settings.name.rsplit('-v', 1)[0]}/{name}"
+    folder = RunFolder(shipped_dir("agents") / whole_name)
+    if folder.path.exists():
+        raise RunFolderError(f"--name: {folder.path} exists: delete it, or type another name")
+    provenance = json.loads(run.provenance.read_text())
+    folder.path.mkdir(parents=True)
+    write_episodes(folder.episodes, traces)
+    shutil.copyfile(run.agent, folder.agent)
+    shutil.copyfile(evaluated.evaluation, folder.evaluation)
+    # Where the run lay on its machine is nobody else's.
+    write_text(folder.config, config.model_copy(update={"runs_dir": "runs"}).to_yaml())
+    write_text(folder.path / "README.md", card(whole_name, agent, record, provenance))
+    write_index()
+    return whole_name
+
+
+def write_index() -> None:
+    """Writes the index of the agents that are there."""
+    write_json(shipped_dir("agents") / INDEX, index_of(shipped_dir("agents")))
+
+
+def index_of(root: Path) -> dict[str, Any]:
+    """Makes the index of the agents in a folder, from their files."""
+    found = sorted(root.rglob("agent.safetensors"))
+    agents = {path.parent.relative_to(root).as_posix(): _entry(path.parent) for path in found}
+    return {"schema": SCHEMA, "agents": agents}
+
+
+def _entry(folder: Path) -> dict[str, Any]:
+    run = RunFolder(folder)
+    about = load_agent(run.agent).description
+    record = read_evaluation(run)
+    assert record is not None
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        "env": about.settings.name,
+        "algo": about.algo,
+        **({} if about.title is None else {"title": about.title}),
+        "sn_layers": about.network.spectral.layers,
+        "timesteps": about.timesteps,
+        "seed": about.seed,
+        "mean": record.mean,
+        "std": record.std,
+        "episodes": len(record.episodes),
+        "bytes": run.agent.stat().st_size,
+        "files": {
+            path.relative_to(folder).as_posix(): sha256_of(path.read_bytes()) for path in files
+        },
+    }
