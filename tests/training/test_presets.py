@@ -34,7 +34,10 @@ def env_of(name: str) -> str:
 
 
 # The others differ from one of these in numbers alone, but for btr, whose network is large.
-SLOW = ("atari/btr", "atari/dqn-adam", "atari/dqn-nature", "atari/m-iqn", "atari/dqn")
+SLOW = (
+    *("atari/btr", "atari/dqn-adam", "atari/dqn-nature", "atari/m-iqn", "atari/dqn"),
+    *("atari/dopamine-dqn-adam", "atari/dopamine-c51", "atari/dopamine-iqn"),
+)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +72,9 @@ def test_each_preset_makes_updates_at_the_ratio_it_states(name: str) -> None:
 def test_a_configuration_named_after_a_paper_has_sn_only_where_the_paper_has(name: str) -> None:
     layers = make_config({**read_config(name), "env": "x"}).sn_layers
     title = name.partition("/")[2].removesuffix("-cartpole")
-    if title in ("dqn-nature", "dqn-adam", "c51", "qr-dqn", "iqn", "m-iqn", "rainbow"):
+    if title.startswith("dopamine-") or title in (
+        *("dqn-nature", "dqn-adam", "c51", "qr-dqn", "iqn", "m-iqn", "rainbow", "young-tian"),
+    ):
         assert read_config(name)["sn_layers"] == layers == "none"
     else:
         assert layers == ("residual" if title == "btr" else "-2")
