@@ -8,7 +8,7 @@ import pytest
 from sndqn.training.config import TrainConfig
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Of programs that are not ours.
 OTHERS = {"--constraint", "--strict"}
 
@@ -28,7 +28,7 @@ def options() -> set[str]:
     return named | {"--no-" + name[2:] for name in named}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
     for link in (link for link in links if not link.startswith("http")):
@@ -38,7 +38,7 @@ def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_option_that_a_page_names_exists(page: Path) -> None:
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", page.read_text()))
     assert named <= options() | OTHERS
@@ -46,5 +46,5 @@ def test_every_option_that_a_page_names_exists(page: Path) -> None:
 
 def test_every_page_and_measurement_is_reached_from_readme() -> None:
     text = "".join(page.read_text() for page in PAGES)
-    assert all(f"docs/{page.name}" in PAGES[0].read_text() for page in PAGES[1:])
+    assert all(page.relative_to(ROOT).as_posix() in PAGES[0].read_text() for page in PAGES[1:])
     assert all(path.name in text for path in (ROOT / "docs" / "data").iterdir())
