@@ -11,7 +11,7 @@ LossName = Literal["huber", "mse"]
 
 
 def huber(prediction: Tensor, target: Tensor) -> Tensor:
-    """Gives the Huber loss with threshold 1: ½ δ² up to |δ| = 1, |δ| - ½ beyond.
+    """Returns the Huber loss with threshold 1: ½ δ² up to |δ| = 1, |δ| - ½ beyond.
 
     The gradient of DQN's clipped error term (Mnih et al., Nature 2015, Methods).
     """
@@ -19,7 +19,7 @@ def huber(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def mse(prediction: Tensor, target: Tensor) -> Tensor:
-    """Gives the squared error δ², without the factor ½, as the SN-DQN paper's MinAtar runs."""
+    """Returns the squared error δ², without the factor ½, as the SN-DQN paper's MinAtar runs."""
     return F.mse_loss(prediction, target, reduction="none")
 
 
@@ -27,7 +27,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"huber": huber, "mse": 
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Gives the cross-entropy of predicted logits under target probabilities, shape (batch,).
+    """Returns the cross-entropy of predicted logits under target probabilities, shape (batch,).
 
     Args:
         logits: Shape (batch, atoms).
@@ -39,7 +39,7 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 def quantile_huber(
     prediction: Tensor, target: Tensor, fractions: Tensor, threshold: float = 1.0
 ) -> Tensor:
-    """Gives the quantile Huber loss: a sum over predicted quantiles, a mean over the target's.
+    """Returns the quantile Huber loss: a sum over predicted quantiles, a mean over the target's.
 
     Every pair has δ = target_j - prediction_i and costs |τ_i - 1[δ < 0]| L(δ) / κ, L the Huber loss
     with threshold κ.

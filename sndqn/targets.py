@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def q_learning(reward: Tensor, discount: Tensor, next_q_target: Tensor) -> Tensor:
-    """Gives r + γ max over a' of Q_target(s', a').
+    """Returns r + γ max over a' of Q_target(s', a').
 
     Args:
         reward: r.
@@ -24,7 +24,7 @@ def q_learning(reward: Tensor, discount: Tensor, next_q_target: Tensor) -> Tenso
 def double_q_learning(
     reward: Tensor, discount: Tensor, next_q_target: Tensor, next_q_online: Tensor
 ) -> Tensor:
-    """Gives r + γ Q_target(s', a*), where a* is the online network's choice in s'.
+    """Returns r + γ Q_target(s', a*), where a* is the online network's choice in s'.
 
     Args:
         reward: r.
@@ -50,7 +50,7 @@ def munchausen(
     temperature: float = 0.03,
     clip: float = -1.0,
 ) -> Tensor:
-    """Gives r + α [τ log π(a|s)] + γ Σ over a' of π(a'|s') (out(s', a') - τ log π(a'|s')).
+    """Returns r + α [τ log π(a|s)] + γ Σ over a' of π(a'|s') (out(s', a') - τ log π(a'|s')).
 
     π is the softmax of Q_target / τ, and [·] is clipped to between `clip` and 0.
 
@@ -84,7 +84,7 @@ def munchausen(
 
 
 def quantiles(reward: Tensor, discount: Tensor, next_quantiles: Tensor) -> Tensor:
-    """Gives r + γ z for every quantile z of the return of the chosen next action.
+    """Returns r + γ z for every quantile z of the return of the chosen next action.
 
     Args:
         reward: r.

@@ -117,7 +117,7 @@ def quick_sigma(
 
 
 def _geometry(layer: nn.Conv2d, sizes: Mapping[nn.Module, Pair]) -> dict[str, Any]:
-    """Gives what `convolution_map` needs besides the weight."""
+    """Returns what `convolution_map` needs besides the weight."""
     return {
         "input_size": sizes[layer],
         "stride": layer.stride,

@@ -10,7 +10,7 @@ from sndqn.spectral import SpectralLayer, weight_layers
 
 
 def spectral_sentence(network: nn.Module, settings: SpectralSettings) -> str:
-    """Says which layers of a network are normalised, and to what."""
+    """Returns which layers of a network are normalised, and to what."""
     chosen = [
         f"{entry.index} ({entry.name})"
         for entry in weight_layers(network)

@@ -48,7 +48,7 @@ __all__ = [
 def make_env(
     settings: EnvSettings | str, *, render_mode: str | None = None
 ) -> "gymnasium.Env[Any, Any]":
-    """Make one environment as agents are evaluated on it: whole games, raw rewards.
+    """Makes one environment as agents are evaluated on it: whole games, raw rewards.
 
     Args:
         settings: Settings, or a name for `resolve_env`.
@@ -85,7 +85,7 @@ def _wrapped_game(
 
 
 def has_time_limit(settings: EnvSettings) -> bool:
-    """Say whether every episode is cut at last; MinAtar's and Atari's games end by themselves."""
+    """Returns whether every episode ends; MinAtar's and Atari's games do."""
     if not isinstance(settings, ControlSettings):
         return True
     from sndqn.envs.control import time_limit
@@ -98,7 +98,7 @@ def has_time_limit(settings: EnvSettings) -> bool:
 
 
 def describe(settings: EnvSettings, evaluation_cut: int) -> str:
-    """Return one line that says what the settings mean, time limit included.
+    """Returns one line that says what the settings mean, time limit included.
 
     Args:
         settings: The environment's.
@@ -112,7 +112,7 @@ def describe(settings: EnvSettings, evaluation_cut: int) -> str:
 
 
 def try_out(settings: EnvSettings) -> None:
-    """Reset an environment of Gymnasium and take a step, so that what is wrong shows at once.
+    """Resets an environment of Gymnasium and takes a step, so that what is wrong shows at once.
 
     Raises:
         SndqnError: It fails, or gives observations that are not of its space.
@@ -130,7 +130,7 @@ def make_vec_env(
     seed: int | None = None,
     training: bool = True,
 ) -> "SeededVecEnv":
-    """Make environments for Stable-Baselines3, with games reported as by its `Monitor`.
+    """Makes environments for Stable-Baselines3, with games reported as by its `Monitor`.
 
     Args:
         settings: Settings, or a name for `resolve_env`.
@@ -141,7 +141,7 @@ def make_vec_env(
     if isinstance(settings, str):
         settings = resolve_env(settings)
     if n_envs < 1:
-        raise ConfigError(f"n_envs must be 1 or more, found {n_envs}.")
+        raise ConfigError(f"n_envs: expected 1 or more, found {n_envs}")
     vec_env: SeededVecEnv
     if isinstance(settings, AtariSettings):
         from sndqn.envs.atari_vector import AtariVecEnv

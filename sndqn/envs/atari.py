@@ -43,7 +43,7 @@ _SCREEN = (210, 160)
 def make_emulator(
     settings: AtariSettings, num_envs: int = 1, **arguments: Any
 ) -> "AtariVectorEnv | FiringEmulators":
-    """Make ale-py's vector environment with the settings' conventions and unclipped rewards.
+    """Makes ale-py's vector environment with the settings' conventions and unclipped rewards.
 
     Args:
         settings: The game and its protocol.
@@ -105,7 +105,7 @@ class AtariEnv(gymnasium.Env[Pixels, Any]):
 
     def __init__(self, settings: AtariSettings, render_mode: str | None = None) -> None:
         if render_mode not in (None, "rgb_array"):
-            raise ConfigError(f"render_mode must be None or 'rgb_array', found {render_mode!r}.")
+            raise ConfigError(f"render_mode: expected None or 'rgb_array', found {render_mode!r}")
         self.settings = settings
         self.render_mode = render_mode
         self.metadata = {
@@ -130,7 +130,7 @@ class AtariEnv(gymnasium.Env[Pixels, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Pixels, dict[str, Any]]:
-        """Start a game; a seed, in [0, 2**31), makes everything before it irrelevant.
+        """Starts a game; a seed, in [0, 2**31), makes everything before it irrelevant.
 
         A seeded reset loads the ROM anew, about 0.1 seconds. Without a seed the random numbers
         go on where they were.
@@ -139,7 +139,7 @@ class AtariEnv(gymnasium.Env[Pixels, Any]):
         if seed is None and not self._was_seeded:
             seed = int(self.np_random.integers(SEED_LIMIT))
         if seed is not None and not 0 <= seed < SEED_LIMIT:
-            raise ConfigError(f"An Atari seed must be in [0, 2**31), found {seed}.")
+            raise ConfigError(f"seed: expected a number in [0, 2**31), found {seed}")
         self._was_seeded = True
         self._is_over = False
         observations, info = self._emulator.reset(seed=seed)
@@ -150,7 +150,7 @@ class AtariEnv(gymnasium.Env[Pixels, Any]):
         return observations[0], _single(info)
 
     def step(self, action: int) -> tuple[Pixels, float, bool, bool, dict[str, Any]]:
-        """Hold an action for `frame_skip` frames; the reward is their sum."""
+        """Holds an action for `frame_skip` frames; the reward is their sum."""
         if self._is_over:
             raise ResetNeeded("The game is over or was never started; call reset() first.")
         # ale-py waits forever for the result of an action that does not exist.
@@ -172,30 +172,30 @@ class AtariEnv(gymnasium.Env[Pixels, Any]):
     def _keep_frame(
         self, frames: npt.NDArray[Any], screen_info: dict[str, Any], info: dict[str, Any]
     ) -> None:
-        """Keep what the second emulator shows, sure that it is in the first one's state."""
+        """Keeps what the second emulator shows, sure that it is in the first one's state."""
         assert _single(screen_info) == _single(info)
         self._frame = frames[0, 0]
 
     def render(self) -> Pixels:
-        """Return the current screen in colour, max-pooled as observations are, (210, 160, 3)."""
+        """Returns the current screen in colour, max-pooled as observations are, (210, 160, 3)."""
         if self._screen is None:
             raise ConfigError("To render, make the environment with render_mode='rgb_array'.")
         return self._frame
 
     def get_action_meanings(self) -> list[str]:
-        """Return the actions' names, such as NOOP and UPFIRE, in the order of their numbers."""
+        """Returns the actions' names, such as NOOP and UPFIRE, in the order of their numbers."""
         return [action.name for action in self._emulator.ale.get_action_set()]
 
     def close(self) -> None:
-        """Do nothing: the emulators end with the object."""
+        """Does nothing: the emulators end with the object."""
 
 
 def _extra(info: dict[str, Any]) -> float:
-    """Return the rewards of steps that the emulator made by itself."""
+    """Returns the rewards of steps that the emulator made by itself."""
     return float(info["extra"][0] + info["extra_before"][0]) if "extra" in info else 0.0
 
 
 def _single(info: dict[str, Any]) -> dict[str, Any]:
-    """Return the info of the only environment."""
+    """Returns the info of the only environment."""
     keys = ("lives", "frame_number", "episode_frame_number")
     return {key: int(info[key][0]) for key in keys}

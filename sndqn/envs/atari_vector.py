@@ -76,7 +76,7 @@ class AtariVecEnv(SeededVecEnv):
         num_threads: int | None = None,
     ) -> None:
         if n_envs < 1:
-            raise ConfigError(f"n_envs must be 1 or more, found {n_envs}.")
+            raise ConfigError(f"n_envs: expected 1 or more, found {n_envs}")
         self.settings = settings
         self._clips_rewards = training and settings.clip_rewards
         self._arguments: dict[str, Any] = {
@@ -103,7 +103,7 @@ class AtariVecEnv(SeededVecEnv):
         self._is_in_doubt = False
 
     def reset(self) -> VecEnvObs:
-        """Start a game everywhere; with seeds, if `seed` was called since the last reset."""
+        """Starts a game everywhere; with seeds, if `seed` was called since the last reset."""
         if not self._was_seeded and self._seeds[0] is None:
             self.seed()
         seeds = None if self._seeds[0] is None else np.array(self._seeds, np.int64)
@@ -114,7 +114,7 @@ class AtariVecEnv(SeededVecEnv):
         return observations
 
     def reset_envs(self, indices: Sequence[int], seeds: Sequence[int]) -> VecEnvObs:
-        """Start seeded games in some environments and leave the others where they are."""
+        """Starts seeded games in some environments and leaves the others where they are."""
         # ale-py pairs seeds with environments in ascending order.
         pairs = sorted(zip(indices, seeds, strict=True))
         chosen = [index for index, _ in pairs]
@@ -143,7 +143,7 @@ class AtariVecEnv(SeededVecEnv):
         return result
 
     def step_async(self, actions: npt.NDArray[Any]) -> None:
-        """Let the emulators start on the actions, integers of shape (n_envs,)."""
+        """Lets the emulators start on the actions, integers of shape (n_envs,)."""
         self.actions = actions = np.array(actions, np.int64)
         # ale-py waits forever for the result of an action that does not exist.
         if actions.min() < 0 or actions.max() >= self._n_actions:
@@ -155,7 +155,7 @@ class AtariVecEnv(SeededVecEnv):
         self._is_stepping, self._is_in_doubt = True, False
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Return what the actions led to; the arrays are new at every step."""
+        """Returns what the actions led to; the arrays are new at every step."""
         self._is_in_doubt = True
         observations, rewards, terminated, truncated, info = self._emulator.recv()
         self._is_stepping, self._is_in_doubt = False, False
@@ -178,7 +178,7 @@ class AtariVecEnv(SeededVecEnv):
         info: dict[str, Any],
         infos: list[dict[str, Any]],
     ) -> None:
-        """Add to the infos of done environments what SB3 expects of them.
+        """Adds to the infos of done environments what SB3 expects of them.
 
         ale-py's flags do not tell a game's end from a lost life, its lives are those of the next
         game, and `final_obs` is filled for ended games only. But the frame at which the current
@@ -199,27 +199,27 @@ class AtariVecEnv(SeededVecEnv):
         self._game_starts = starts
 
     def close(self) -> None:
-        """Do nothing but finish a step under way: the emulators end with the object."""
+        """Finishes a step under way, and nothing else: the emulators end with the object."""
         if self._is_stepping and not self._is_in_doubt:
             self.step_wait()
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """Return an attribute of this object per environment: the emulators have none."""
+        """Returns an attribute of this object per environment: the emulators have none."""
         return [getattr(self, attr_name) for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Refuse: the settings decide everything about the emulators."""
+        """Refuses: the settings decide everything about the emulators."""
         raise NotImplementedError(f"AtariVecEnv takes {attr_name} from its settings only.")
 
     def env_method(
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **kwargs: Any
     ) -> list[Any]:
-        """Call a method of this object per environment: the emulators have none."""
+        """Calls a method of this object per environment: the emulators have none."""
         methods = self.get_attr(method_name, indices)
         return [method(*method_args, **kwargs) for method in methods]
 
     def get_action_meanings(self) -> list[str]:
-        """Return the actions' names, such as NOOP and UPFIRE, in the order of their numbers."""
+        """Returns the actions' names, such as NOOP and UPFIRE, in the order of their numbers."""
         return [action.name for action in self._emulator.ale.get_action_set()]
 
     def env_is_wrapped(
@@ -227,5 +227,5 @@ class AtariVecEnv(SeededVecEnv):
         wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]],
         indices: VecEnvIndices = None,
     ) -> list[bool]:
-        """Say that there are no wrappers but `Monitor`, whose work is done here."""
+        """Returns False but for `Monitor`, whose work is done here."""
         return [wrapper_class is Monitor for _ in self._get_indices(indices)]

@@ -31,7 +31,7 @@ _FLAT_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiB
 def make_control_env(
     settings: ControlSettings, render_mode: str | None = None
 ) -> gymnasium.Env[Any, Any]:
-    """Make a registered environment, refusing spaces that Q-learning cannot take.
+    """Makes a registered environment, refusing spaces that Q-learning cannot take.
 
     Raises:
         UntypedCodeError: Its module or a wrapper was not typed.
@@ -101,7 +101,7 @@ def _require_rendering(settings: ControlSettings, render_mode: str) -> None:
 
 
 def _unregistered(settings: ControlSettings) -> SndqnError:
-    """Make the error that says what to type, so that an environment is registered."""
+    """Makes the error that says what to type, so that an environment is registered."""
     env_id, modules = settings.env_id, settings.modules
     if not modules:
         return EnvironmentNameError(
@@ -119,7 +119,7 @@ def _unregistered(settings: ControlSettings) -> SndqnError:
 
 
 def registering_modules(env_id: str) -> list[str]:
-    """Guess, from where an environment's class lies, which module to import for it."""
+    """Guesses from the module of an environment's class which one to import for it."""
     entry: Any = gymnasium.spec(env_id).entry_point
     module = entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", "")
     package = (module or "").partition(".")[0]
@@ -129,7 +129,7 @@ def registering_modules(env_id: str) -> list[str]:
 
 
 def try_out(settings: ControlSettings) -> None:
-    """Reset an environment and take one step, so that what is wrong shows before training.
+    """Resets an environment and takes one step, so that what is wrong shows before training.
 
     Raises:
         ObservationError: Its observations are not of its space, or not finite.
@@ -157,7 +157,7 @@ def try_out(settings: ControlSettings) -> None:
 
 
 def time_limit(env: gymnasium.Env[Any, Any]) -> int | None:
-    """Return the steps after which Gymnasium's TimeLimit cuts an episode; None without one."""
+    """Returns the steps after which Gymnasium's TimeLimit cuts an episode; None without one."""
     limit = None
     while isinstance(env, gymnasium.Wrapper):
         if isinstance(env, TimeLimit):
@@ -168,7 +168,7 @@ def time_limit(env: gymnasium.Env[Any, Any]) -> int | None:
 
 
 def require_actions(name: str, env: gymnasium.Env[Any, Any]) -> None:
-    """Refuse an environment whose actions are not Discrete from 0.
+    """Refuses an environment whose actions are not Discrete from 0.
 
     Raises:
         UnsupportedSpaceError: They are not.
@@ -192,7 +192,7 @@ def _require_observations(name: str, env: gymnasium.Env[Any, Any]) -> None:
 
 
 def missing_package(env_id: str, error: DependencyNotInstalled) -> str:
-    """Say which package an environment needs, and how to install it."""
+    """Returns which package an environment needs, and how to install it."""
     spec = gymnasium.registry.get(env_id)
     if spec is not None and str(spec.entry_point).startswith("gymnasium.envs.box2d"):
         return f'{env_id} needs Box2D, which is not installed; type: pip install "sndqn[box2d]"'

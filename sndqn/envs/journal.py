@@ -39,7 +39,7 @@ class JournalVecEnv(VecEnvWrapper):
     def __init__(self, venv: SeededVecEnv, seed: int, reseed_after: int | None = None) -> None:
         super().__init__(venv)
         if seed < 0:
-            raise ConfigError(f"A seed must be 0 or more, found {seed}.")
+            raise ConfigError(f"seed: expected 0 or more, found {seed}")
         self.seeded: SeededVecEnv = venv
         self._seed = seed
         self.reseed_after = reseed_after or max(_STEPS // venv.num_envs, 1_000)
@@ -49,7 +49,7 @@ class JournalVecEnv(VecEnvWrapper):
         self._sent: list[int] = []
 
     def _seed_of(self, index: int) -> int:
-        """Gives an environment's present seed, 31 bits."""
+        """Returns an environment's present seed, 31 bits."""
         generation = self._generations[index]
         sequence = np.random.SeedSequence([self._seed, index, generation])
         return int(sequence.generate_state(1)[0]) >> 1
@@ -78,7 +78,7 @@ class JournalVecEnv(VecEnvWrapper):
         self.seeded.step_async(actions)
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Gives what the actions led to; environments with long journals may start seeded games."""
+        """Returns the step's results; environments with long journals may start seeded games."""
         try:
             observations, rewards, dones, infos = self.seeded.step_wait()
         except Exception as error:
@@ -130,7 +130,7 @@ class JournalVecEnv(VecEnvWrapper):
         return f"Where: after {'; '.join(places)}"
 
     def state(self) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Gives the journal: actions of every environment as arrays, and the rest as JSON data."""
+        """Returns the journal: every environment's actions as arrays, and the rest as JSON data."""
         arrays = {
             f"actions_{index}": np.array(actions, np.uint8 if self._small else np.int64)
             for index, actions in enumerate(self._actions)
@@ -188,6 +188,6 @@ class JournalVecEnv(VecEnvWrapper):
 
 
 def _parts(batch: Any) -> list[Array]:
-    """Gives the arrays of an observation or reward that may hold what is not finite."""
+    """Returns the arrays of an observation or reward that may hold what is not finite."""
     parts = batch.values() if isinstance(batch, dict) else [batch]
     return [part for part in parts if isinstance(part, np.ndarray) and part.dtype.kind == "f"]

@@ -42,7 +42,7 @@ _PALETTE = np.array(
 
 @cache
 def _load_game(game: str) -> ModuleType:
-    """Load the module of one game without importing its package."""
+    """Loads the module of one game without importing its package."""
     package = importlib.util.find_spec("minatar")
     if package is None or package.origin is None:
         raise MissingExtraError(
@@ -73,7 +73,7 @@ class MinAtarEnv(gymnasium.Env[Pixels, Any]):
 
     def __init__(self, settings: MinAtarSettings, render_mode: str | None = None) -> None:
         if render_mode not in (None, "rgb_array"):
-            raise ConfigError(f"render_mode must be None or 'rgb_array', found {render_mode!r}.")
+            raise ConfigError(f"render_mode: expected None or 'rgb_array', found {render_mode!r}")
         self.settings = settings
         self.render_mode = render_mode
         self._start_console(seed=None)
@@ -92,7 +92,7 @@ class MinAtarEnv(gymnasium.Env[Pixels, Any]):
         self._levels = np.arange(1, channels + 1, dtype=np.uint8)[:, None, None]
 
     def _start_console(self, seed: int | None) -> None:
-        """Make the game anew, so that nothing from before a seeded reset can matter."""
+        """Makes the game anew, so that nothing from before a seeded reset can matter."""
         self._game = _load_game(self.settings.game).Env(ramping=self.settings.difficulty_ramping)
         # One stream for sticky actions and for the game, as in MinAtar's Environment.
         self._random = self._game.random = np.random.RandomState(seed)
@@ -100,7 +100,7 @@ class MinAtarEnv(gymnasium.Env[Pixels, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Pixels, dict[str, Any]]:
-        """Start a game; a seed, from 0 to 2**32 - 1, makes everything before it irrelevant."""
+        """Starts a game; a seed, from 0 to 2**32 - 1, makes everything before it irrelevant."""
         super().reset(seed=seed)
         if seed is not None:
             self._start_console(seed)
@@ -109,7 +109,7 @@ class MinAtarEnv(gymnasium.Env[Pixels, Any]):
         return self._observe(), {}
 
     def step(self, action: int) -> tuple[Pixels, float, bool, bool, dict[str, Any]]:
-        """Take one of the actions, or repeat the last one if the game's draw is sticky."""
+        """Takes one of the actions, or repeats the last one if the game's draw is sticky."""
         if self._random.random_sample() >= self.settings.sticky_actions:
             self._last_action = self._actions[action]
         reward, terminated = self._game.act(self._last_action)
@@ -124,11 +124,11 @@ class MinAtarEnv(gymnasium.Env[Pixels, Any]):
         )
 
     def get_action_meanings(self) -> list[str]:
-        """Return the actions' names in the order of their numbers."""
+        """Returns the actions' names in the order of their numbers."""
         names = ("NOOP", "LEFT", "UP", "RIGHT", "DOWN", "FIRE")
         return [names[action] for action in self._actions]
 
     def render(self) -> Pixels:
-        """Return the game as an RGB frame of shape (10, 10, 3)."""
+        """Returns the game as an RGB frame of shape (10, 10, 3)."""
         frame: Pixels = _PALETTE[(self._observe() * self._levels).max(axis=0)]
         return frame

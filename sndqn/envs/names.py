@@ -52,7 +52,7 @@ def resolve_env(
     wrappers: Sequence[str] = (),
     **overrides: object,
 ) -> EnvSettings:
-    """Return the settings that a name stands for, under a protocol, with changes.
+    """Returns the settings that a name stands for, under a protocol, with changes.
 
     Names are forgiving: `Breakout`, `ms_pacman`, `ALE/Breakout-v5`, `BreakoutNoFrameskip-v4`,
     `MinAtar/Breakout`, `cartpole` and every id registered with Gymnasium. An Atari id names the
@@ -114,7 +114,7 @@ def resolve_env(
 
 
 def find_env(name: str) -> tuple[str, str]:
-    """Return the suite and the full name of the environment that a name stands for.
+    """Returns the suite and the full name of the environment that a name stands for.
 
     Raises:
         EnvironmentNameError: No environment has this name.
@@ -140,12 +140,12 @@ def _meaning(name: str, modules: Sequence[str] = ()) -> _Meaning:
 
 
 def _key(name: str) -> str:
-    """Return a name without the differences that people do not mean: case, hyphens, underscores."""
+    """Returns a name without what people type either way: case, hyphens, underscores."""
     return re.sub(r"[-_ ]", "", name).lower()
 
 
 def _split_version(name: str) -> tuple[str, int | None]:
-    """Split `Breakout-v4` into `Breakout` and 4; the version is None where there is none."""
+    """Splits `Breakout-v4` into `Breakout` and 4; the version is None where there is none."""
     match = re.fullmatch(r"(.+)-v(\d+)", name)
     return (match[1], int(match[2])) if match else (name, None)
 
@@ -169,7 +169,7 @@ def _minatar_meaning(name: str) -> _Meaning | None:
 
 
 def _atari_games() -> dict[str, str]:
-    """Return every one-player ROM name by its key."""
+    """Returns every one-player ROM name by its key."""
     from ale_py import roms
 
     playable = (rom for rom in roms.get_all_rom_ids() if rom not in _TWO_PLAYER_ROMS)
@@ -194,7 +194,7 @@ def _atari_meaning(name: str) -> _Meaning | None:
 
 
 def _gymnasium_specs() -> "dict[str, EnvSpec]":
-    """Return what is registered with Gymnasium, less what the other suites answer for."""
+    """Returns what is registered with Gymnasium, less what the other suites answer for."""
     import gymnasium
 
     def is_others(spec: "EnvSpec") -> bool:
@@ -218,7 +218,7 @@ def _control_meaning(name: str) -> _Meaning | None:
 
 
 def _unknown_name(name: str) -> str:
-    """Return the message for a name that nothing answers to, with the nearest ones."""
+    """Returns the message for a name that nothing answers to, with the nearest ones."""
     names = [title_of(game) for game in _atari_games().values()]
     names += [f"MinAtar/{title_of(game)}" for game in MINATAR_GAMES]
     names += [_split_version(env_id)[0] for env_id in _gymnasium_specs()]

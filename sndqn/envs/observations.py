@@ -68,7 +68,7 @@ class ArrangedObservations(gymnasium.ObservationWrapper[Any, Any, Any]):
             self.observation_space, self._arrange = _part(space, name)
 
     def observation(self, observation: Any) -> Any:
-        """Arrange an observation.
+        """Arranges an observation.
 
         Raises:
             ObservationError: It is not of the environment's space.
@@ -188,7 +188,7 @@ def _smallest_side(space: spaces.Box, steps: list[Callable[[Array], Array]]) -> 
 
 
 def _has_channels_last(space: spaces.Box, name: str, is_image: bool) -> bool:
-    """Says whether channels come last: Stable-Baselines3's rule for images, a picture's else."""
+    """Returns whether channels come last: Stable-Baselines3's rule for images, a picture's else."""
     shape = space.shape
     if not is_image:
         return shape[2] <= _PICTURE_CHANNELS and shape[2] < min(shape[:2])

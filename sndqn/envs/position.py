@@ -30,7 +30,7 @@ class Position:
         self._marks = _marks(self._base)
 
     def holds(self, env: VecEnv) -> bool:
-        """Says whether the vector is the same, and where it was left."""
+        """Returns whether the vector is the same, and where it was left."""
         base = env.unwrapped
         return base is self._base and all(map(operator.is_, _marks(base), self._marks))
 
@@ -47,7 +47,7 @@ def _marks(base: VecEnv) -> tuple[Any, ...]:
 
 
 def reuses_observations(env: VecEnv) -> bool:
-    """Says whether a vector writes its next observations into the arrays that it gave before."""
+    """Returns whether a vector writes its next observations into the arrays that it gave before."""
     layer: Any = env
     while isinstance(layer, VecEnvWrapper):
         if isinstance(layer, VecFrameStack):

@@ -40,14 +40,14 @@ _ABSENT: dict[str, Any] = {"arranged": False}
 
 
 def title_of(game: str) -> str:
-    """Return a game's public name: `ms_pacman` is MsPacman, as in Gymnasium's ids."""
+    """Returns a game's public name: `ms_pacman` is MsPacman, as in Gymnasium's ids."""
     return game.title().replace("_", "")
 
 
 def _require(holds: bool, field: str, expected: str, value: object) -> None:
-    """Raise ConfigError unless `holds`, saying what `field` takes and what it was given."""
+    """Raises ConfigError unless `holds`, saying what `field` takes and what it was given."""
     if not holds:
-        raise ConfigError(f"{field} must be {expected}, found {shortened(value)}.")
+        raise ConfigError(f"{field}: expected {expected}, found {shortened(value)}")
 
 
 def _require_probability(field: str, value: float) -> None:
@@ -64,7 +64,7 @@ class _Settings:
     suite: ClassVar[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings as a JSON-able dict that `settings_from_dict` reads back.
+        """Returns the settings as a JSON-able dict that `settings_from_dict` reads back.
 
         A field is left out where reading would give it the same value: equal settings have one
         spelling.
@@ -77,7 +77,7 @@ class _Settings:
         }
 
     def _require_types(self) -> None:
-        """Check every field against its annotation; an int where a float belongs becomes one."""
+        """Checks every field against its annotation; an int where a float belongs becomes one."""
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if field.type is float and type(value) is int and abs(value) < 2**53:
@@ -129,7 +129,7 @@ class AtariSettings(_Settings):
     screen_size: int = 84
 
     def __post_init__(self) -> None:
-        """Refuse values that no emulator takes."""
+        """Refuses values that no emulator takes."""
         self._require_types()
         # Which ROMs exist only ale-py knows; here we keep paths and the like out.
         is_rom_name = re.fullmatch(r"[a-z0-9_]+", self.game) is not None
@@ -155,7 +155,7 @@ class AtariSettings(_Settings):
         return self.frame_skip
 
     def describe(self) -> str:
-        """Return one line that says what the name means under these settings."""
+        """Returns one line that says what the name means under these settings."""
         start = f"0 to {self.noop_max - 1} no-ops" if self.noop_max > 1 else "no no-ops"
         if self.fire_reset:
             again = ", and after each lost life" if self.life_loss else ""
@@ -179,7 +179,7 @@ class AtariSettings(_Settings):
         )
 
     def _departures(self) -> str:
-        """Return how the settings depart from the protocol they name, or nothing."""
+        """Returns how the settings depart from the protocol they name, or nothing."""
         protocol = AtariSettings(
             game=self.game, protocol=self.protocol, **ATARI_PROTOCOLS[self.protocol]
         )
@@ -217,7 +217,7 @@ class MinAtarSettings(_Settings):
     wrappers: list = dataclasses.field(default_factory=list)  # type: ignore[type-arg] # checked by its class
 
     def __post_init__(self) -> None:
-        """Refuse games and values that MinAtar does not have."""
+        """Refuses games and values that MinAtar does not have."""
         self._require_types()
         known = f"one of {', '.join(MINATAR_GAMES)}"
         _require(self.game in MINATAR_GAMES, "game", known, self.game)
@@ -237,7 +237,7 @@ class MinAtarSettings(_Settings):
         return 1
 
     def describe(self) -> str:
-        """Return one line that says what the name means under these settings."""
+        """Returns one line that says what the name means under these settings."""
         padded = f", filled up to {self.n_channels}" if self.n_channels else ""
         return (
             f"{self.name}: MinAtar, 10x10 channels{padded} "
@@ -272,7 +272,7 @@ class ControlSettings(_Settings):
     arranged: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be a Gymnasium id: importing `module:id` would run any module."""
+        """Refuses what cannot be a Gymnasium id: importing `module:id` would run any module."""
         self._require_types()
         is_id = re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", self.env_id) is not None
         # Gymnasium's bridges to the old Gym import whatever module their argument names.
@@ -305,7 +305,7 @@ class ControlSettings(_Settings):
         return 1
 
     def describe(self, time_limit: str = "its own time limit") -> str:
-        """Return one line that says what the name means under these settings.
+        """Returns one line that says what the name means under these settings.
 
         Args:
             time_limit: What ends an episode that does not end by itself.
@@ -327,7 +327,7 @@ def _require_names(field: str, values: list[Any], pattern: str, expected: str) -
 
 
 def _plain(name: str, value: Any, depth: int) -> Any:
-    """Return a copy of a value as JSON gives it back: a tuple is a list."""
+    """Returns a copy of a value as JSON gives it back: a tuple is a list."""
     if type(value) in (list, tuple) and depth:
         return [_plain(name, part, depth - 1) for part in value]
     if type(value) is dict and depth and all(isinstance(key, str) for key in value):
@@ -351,7 +351,7 @@ EnvSettings = AtariSettings | MinAtarSettings | ControlSettings
 
 
 def settings_from_dict(data: Mapping[str, Any]) -> EnvSettings:
-    """Read settings back from `to_dict()`, trusting nothing; left-out fields take their defaults.
+    """Reads settings back from `to_dict()`, trusting nothing; left-out fields take their defaults.
 
     Raises:
         ConfigError: On an unknown suite or key, a wrong type, or a value out of range.

@@ -22,7 +22,7 @@ from sndqn.errors import ConfigError
 
 
 def derive_seeds(seed: int, n_envs: int) -> list[int]:
-    """Derive one seed per environment, each in [0, 2**31), the range of the emulator.
+    """Derives one seed per environment, each in [0, 2**31), the range of the emulator.
 
     Unlike `seed + i`, neighbouring seeds share no environment. The first n seeds are the same for
     every number of environments.
@@ -31,7 +31,7 @@ def derive_seeds(seed: int, n_envs: int) -> list[int]:
         ConfigError: The seed is negative.
     """
     if seed < 0:
-        raise ConfigError(f"A seed must be 0 or more, found {seed}.")
+        raise ConfigError(f"seed: expected 0 or more, found {seed}")
     children = (np.random.SeedSequence([seed, index]) for index in range(n_envs))
     return [int(child.generate_state(1)[0]) >> 1 for child in children]
 
@@ -52,7 +52,7 @@ class SeededVecEnv(VecEnv):
         self._lengths = [0] * num_envs
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """Give each environment a seed derived from `seed`, to take effect at the next reset."""
+        """Returns each environment a seed derived from `seed`, to take effect at the next reset."""
         if seed is None:
             # Never from NumPy's global stream: drawing a seed must not change a user's numbers.
             seed = int(np.random.SeedSequence().generate_state(1)[0])
@@ -61,7 +61,7 @@ class SeededVecEnv(VecEnv):
 
     @abstractmethod
     def reset_envs(self, indices: Sequence[int], seeds: Sequence[int]) -> VecEnvObs:
-        """Start seeded games in some environments and leave the others where they are.
+        """Starts seeded games in some environments and leaves the others where they are.
 
         From here on those environments repeat exactly what the same seed and actions gave
         before, whatever they had played. Unfinished games there are dropped, not reported.
@@ -75,7 +75,7 @@ class SeededVecEnv(VecEnv):
         self._lengths[index] = 0
 
     def _end_episode(self, index: int) -> dict[str, float]:
-        """Return Monitor's record of the game that just ended and start counting anew."""
+        """Returns Monitor's record of the game that just ended, and starts counting anew."""
         record = {
             "r": round(self._returns[index], 6),
             "l": self._lengths[index],
@@ -110,7 +110,7 @@ class SmallVecEnv(SeededVecEnv):
         self.actions: list[Any] = []
 
     def _new_observations(self) -> Any:
-        """Return an array, or a dict of arrays, with room for one observation per environment."""
+        """Returns an array, or a dict of arrays, with room for one observation per environment."""
         space = self.observation_space
         if isinstance(space, spaces.Dict):
             return {key: self._empty_batch(part) for key, part in space.items()}
@@ -121,7 +121,7 @@ class SmallVecEnv(SeededVecEnv):
         return np.empty((self.num_envs, *space.shape), space.dtype)
 
     def _put(self, index: int, observation: Any) -> None:
-        """Copy one environment's observation into its row."""
+        """Copies one environment's observation into its row."""
         if isinstance(self._observations, dict):
             for key, rows in self._observations.items():
                 rows[index] = observation[key]
@@ -129,7 +129,7 @@ class SmallVecEnv(SeededVecEnv):
             self._observations[index] = observation
 
     def reset(self) -> VecEnvObs:
-        """Start a game everywhere, with the seeds and options given since the last reset."""
+        """Starts a game everywhere, with the seeds and options given since the last reset."""
         self._observations = self._new_observations()
         for index, env in enumerate(self.envs):
             options = self._options[index] or None
@@ -144,7 +144,7 @@ class SmallVecEnv(SeededVecEnv):
         return observations
 
     def reset_envs(self, indices: Sequence[int], seeds: Sequence[int]) -> VecEnvObs:
-        """Start seeded games in some environments and leave the others where they are."""
+        """Starts seeded games in some environments and leaves the others where they are."""
         self._options = list(self._options)  # another list, as after any reset
         self._observations = copy.deepcopy(self._observations)
         for index, seed in zip(indices, seeds, strict=True):
@@ -155,12 +155,12 @@ class SmallVecEnv(SeededVecEnv):
         return observations
 
     def step_async(self, actions: np.ndarray[Any, Any]) -> None:
-        """Remember the actions; nothing runs before `step_wait`."""
+        """Remembers the actions; nothing runs before `step_wait`."""
         # Python numbers: environments check and use them faster than NumPy's.
         self.actions = np.asarray(actions).tolist()
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Step every environment; one that is done starts its next game in the same step."""
+        """Steps every environment; one that is done starts its next game in the same step."""
         self._observations = self._new_observations()
         rewards = np.empty(self.num_envs, np.float32)
         dones = np.zeros(self.num_envs, np.bool_)
@@ -182,27 +182,27 @@ class SmallVecEnv(SeededVecEnv):
         return self._observations, rewards, dones, infos
 
     def close(self) -> None:
-        """Close every environment."""
+        """Closes every environment."""
         for env in self.envs:
             env.close()
 
     def get_images(self) -> Sequence[np.ndarray[Any, Any] | None]:
-        """Return what each environment renders."""
+        """Returns what each environment renders."""
         return [env.render() for env in self.envs]  # type: ignore[misc]
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """Return an attribute of each environment, looked for through its wrappers."""
+        """Returns an attribute of each environment, looked for through its wrappers."""
         return [env.get_wrapper_attr(attr_name) for env in self._chosen(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Set an attribute where each environment, or the wrapper that has it, keeps it."""
+        """Sets an attribute where each environment, or the wrapper that has it, keeps it."""
         for env in self._chosen(indices):
             env.set_wrapper_attr(attr_name, value)
 
     def env_method(
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **kwargs: Any
     ) -> list[Any]:
-        """Call a method of each environment and return the results."""
+        """Calls a method of each environment; returns the results."""
         methods = self.get_attr(method_name, indices)
         return [method(*method_args, **kwargs) for method in methods]
 
@@ -211,7 +211,7 @@ class SmallVecEnv(SeededVecEnv):
         wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]],
         indices: VecEnvIndices = None,
     ) -> list[bool]:
-        """Say whether each environment has a wrapper; the work of `Monitor` is done here."""
+        """Returns whether each environment has a wrapper; the work of `Monitor` is done here."""
         chosen = self._chosen(indices)
         return [wrapper_class is Monitor or is_wrapped(env, wrapper_class) for env in chosen]
 

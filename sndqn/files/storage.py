@@ -133,7 +133,7 @@ class Storage:
             self.remove_tree(path)
 
     def list_dir(self, path: Path) -> dict[str, str]:
-        """Gives the names in a folder, sorted, each with "folder", "file" or "link or device".
+        """Returns the names in a folder, sorted, each with "folder", "file" or "link or device".
 
         A folder that is not there has none.
 
@@ -155,7 +155,7 @@ class Storage:
         return dict(sorted(found.items()))
 
     def check_file(self, path: Path, size: int | None = None, at_most: int = MAX_BYTES) -> int:
-        """Gives the size of an ordinary file in bytes, without opening it.
+        """Returns the size of an ordinary file in bytes, without opening it.
 
         Raises:
             RunFolderError: It is missing, is no ordinary file, or is not of the expected size.

@@ -35,7 +35,7 @@ def cut_games(replay: Any) -> None:
 
 
 def finish_add(replay: Any, before: int) -> bool:
-    """Says whether an `add` that was interrupted had added its transition all the same.
+    """Returns whether an `add` that was interrupted had added its transition all the same.
 
     Args:
         replay: The replay, put right if it was about to begin at its front again.

@@ -63,7 +63,7 @@ class FrameRing(ReplayBuffer):
         for name, value, highest in (("frame_stack", frame_stack, 255), ("n_steps", n_steps, None)):
             if value < 1 or (highest and value > highest):
                 limits = f"between 1 and {highest}" if highest else "1 or more"
-                raise ConfigError(f"{name} must be {limits}, found {value}.")
+                raise ConfigError(f"{name}: expected {limits}, found {value}")
         # Not ReplayBuffer's own, which would allocate its arrays.
         BaseBuffer.__init__(self, buffer_size, observation_space, action_space, device, n_envs)
         self.buffer_size = max(buffer_size // n_envs, 1)
@@ -76,7 +76,7 @@ class FrameRing(ReplayBuffer):
     _mark: Any = None
 
     def _allocate(self) -> None:
-        """Make empty storage. The few bytes per step besides the frames stay with the CPU."""
+        """Makes empty storage. The few bytes per step besides the frames stay with the CPU."""
         dtype, shape = np.dtype(self.observation_space.dtype), self.obs_shape
         length, n_envs = self.buffer_size, self.n_envs
         self._stacks = FrameStacks(length, n_envs, self.frame_stack, shape, dtype, self._device)
@@ -135,7 +135,7 @@ class FrameRing(ReplayBuffer):
         return total / (self.buffer_size * self.n_envs)
 
     def reset(self) -> None:
-        """Forget all transitions."""
+        """Forgets all transitions."""
         # Sums of rewards multiply by 0 what lies beyond the newest: it must be finite, and +0.
         self.rewards[: self.size()] = 0
         super().reset()
@@ -153,7 +153,7 @@ class FrameRing(ReplayBuffer):
         done: Array,
         infos: list[dict[str, Any]],
     ) -> None:
-        """Append a transition of every environment, as Stable-Baselines3 gives them.
+        """Appends a transition of every environment, as Stable-Baselines3 gives them.
 
         Args:
             obs: Shape (n_envs, *observation shape).
@@ -181,7 +181,7 @@ class FrameRing(ReplayBuffer):
         ended: Flags,
         infos: list[dict[str, Any]],
     ) -> None:
-        """Write a transition where the next one belongs, to the same effect if done twice."""
+        """Writes a transition where the next one belongs, to the same effect if done twice."""
         next_obs = self._as_batch(next_obs)
         place, lost = self._stacks.push(self._as_batch(obs), next_obs, ended)
         if lost is not None:
@@ -196,7 +196,7 @@ class FrameRing(ReplayBuffer):
             self._add_timeouts(next_obs, ended, infos)
 
     def cut(self) -> None:
-        """Take note that the games under way were left: what is added next begins others."""
+        """Takes note that the games under way were left: what is added next begins others."""
         if self._mark is not None:
             self._stacks.mark, self._mark = self._mark, None
         if self.size():
@@ -204,14 +204,14 @@ class FrameRing(ReplayBuffer):
             self.dones[self.pos - 1, left] = self.timeouts[self.pos - 1, left] = True
 
     def _keep_last(self, envs: Indices, observations: Array) -> Indices:
-        """Keep what the newest transitions led to, where no game ended; give where that is."""
+        """Keeps what the newest transitions led to, where no game ended; give where that is."""
         going_on: Flags = ~self.dones[self.pos - 1, envs]
         self._keep(self.pos - 1, envs[going_on], observations[going_on])
         left: Indices = envs[going_on]
         return left
 
     def _add_timeouts(self, next_obs: Array, ended: Flags, infos: list[dict[str, Any]]) -> None:
-        """Keep what was cut by a time limit: the next game's start takes its place in the ring."""
+        """Keeps what was cut by a time limit: the next game's start takes its place in the ring."""
         endings = np.flatnonzero(ended).tolist()
         cut = [i for i in endings if infos[i].get("TimeLimit.truncated", False)]
         self.timeouts[self.pos, cut] = True
@@ -226,7 +226,7 @@ class FrameRing(ReplayBuffer):
             self._kept_numbers[index, envs] = self._kept.keep(observations)
 
     def _release(self, index: int) -> None:
-        """Drop what was kept for the transitions about to be overwritten."""
+        """Drops what was kept for the transitions about to be overwritten."""
         if self._kept.n_kept:
             numbers = self._kept_numbers[index]
             kept = numbers[numbers >= 0]
@@ -240,7 +240,7 @@ class FrameRing(ReplayBuffer):
     def gather(
         self, indices: Indices, envs: Indices, env: VecNormalize | None = None
     ) -> ReplayBufferSamples:
-        """Give chosen transitions, as `sample` gives random ones.
+        """Returns chosen transitions, as `sample` gives random ones.
 
         With n_steps=1, stacked observations share memory with their next ones: do not write there.
 
@@ -283,7 +283,7 @@ class FrameRing(ReplayBuffer):
     def _observations(
         self, indices: Indices, last: Indices, envs: Indices
     ) -> tuple[Tensor, Tensor]:
-        """Give the observations at `indices` and what followed those at `last`."""
+        """Returns the observations at `indices` and what followed those at `last`."""
         places = self._places.take(indices) + envs
         if last is indices:
             observations, following = self._stacks.read_both(places)
@@ -303,7 +303,7 @@ class FrameRing(ReplayBuffer):
     def _n_step_returns(
         self, indices: Indices, envs: Indices, env: VecNormalize | None
     ) -> tuple[Array, Indices, Array]:
-        """Sum discounted rewards up to the episode's end, or the newest transition.
+        """Sums discounted rewards up to the episode's end, or the newest transition.
 
         Returns:
             The sums, shape (batch, 1); the index of each last transition summed; the discount of

@@ -56,7 +56,7 @@ class PrioritizedFrameRing(FrameRing):
         exponents = {"priority": priority_exponent, "importance": importance_exponent}
         for name, value in exponents.items():
             if not 0 <= value <= 1:
-                raise ConfigError(f"{name}_exponent must be from 0 to 1, found {value}.")
+                raise ConfigError(f"{name}_exponent: expected a number from 0 to 1, found {value}")
         super().__init__(*args, **options)
         self.priority_exponent = float(priority_exponent)
         self.importance_exponent = self.beta = float(importance_exponent)
@@ -73,7 +73,7 @@ class PrioritizedFrameRing(FrameRing):
         return super().nbytes_per_transition + self._tree.nbytes / self._tree.size
 
     def reset(self) -> None:
-        """Forget all transitions and priorities."""
+        """Forgets all transitions and priorities."""
         super().reset()
         self._tree.clear()
         self._forget()
@@ -86,7 +86,7 @@ class PrioritizedFrameRing(FrameRing):
     def sample(  # type: ignore[override]  # ReplayBufferSamples has no room for weights
         self, batch_size: int, env: VecNormalize | None = None
     ) -> Batch:
-        """Draw transitions in proportion to their priorities, with NumPy's global generator.
+        """Draws transitions in proportion to their priorities, with NumPy's global generator.
 
         Args:
             batch_size: How many.
@@ -105,7 +105,7 @@ class PrioritizedFrameRing(FrameRing):
         return Batch(*samples, weights=self._to_device(weights.astype(np.float32)[:, None]))
 
     def update_priorities(self, leaves: Indices, errors: Tensor | npt.NDArray[Any]) -> None:
-        """Make (|error| + 1e-6)^α the priorities of some transitions.
+        """Makes (|error| + 1e-6)^α the priorities of some transitions.
 
         To be called before the next `add`, which may put another transition in a leaf.
 
@@ -121,12 +121,12 @@ class PrioritizedFrameRing(FrameRing):
             errors = errors.detach().cpu().double().numpy()
         values = np.asarray(errors, np.float64).reshape(-1)
         if len(values) != len(leaves):
-            raise ValueError(f"Expected an error per leaf, {len(leaves)}, found {len(values)}.")
+            raise ValueError(f"expected an error per leaf, {len(leaves)}, found {len(values)}")
         if not np.isfinite(values).all():
             bad = np.flatnonzero(~np.isfinite(values))[0]
-            raise ValueError(f"Errors must be finite, found {values[bad]} in row {bad}.")
+            raise ValueError(f"expected finite errors, found {values[bad]} in row {bad}")
         if not self._tree.get(leaves).all():
-            raise ValueError("Leaves must hold transitions, found one that was never written.")
+            raise ValueError("expected leaves that hold transitions, found an empty one")
         priorities = (np.abs(values) + _SMALLEST_ERROR) ** self.priority_exponent
         self._tree.update(leaves, priorities)
         self._largest = max(self._largest, float(priorities.max(initial=0.0)))

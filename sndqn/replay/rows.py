@@ -18,7 +18,7 @@ Bytes = npt.NDArray[np.uint8]
 
 
 def torch_dtype(dtype: np.dtype[Any]) -> torch.dtype:
-    """Give torch's name of a NumPy dtype.
+    """Returns torch's name of a NumPy dtype.
 
     Raises:
         UnsupportedSpaceError: Torch has no such dtype.
@@ -36,7 +36,7 @@ BITS = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torc
 
 
 def replace_rows(tensor: Tensor, rows: Tensor, values: Tensor) -> None:
-    """Write over some rows of a tensor, numbered by another one on its device."""
+    """Writes over some rows of a tensor, numbered by another one on its device."""
     bits = BITS.get(tensor.dtype, tensor.dtype)
     tensor.view(bits).index_copy_(0, rows, values.view(bits))
 
@@ -72,7 +72,7 @@ class Rows:
         return len(self.tensor)
 
     def write(self, rows: slice | Indices, values: Array) -> None:
-        """Write rows; `values` has shape (rows, *shape) and the rows' dtype."""
+        """Writes rows; `values` has shape (rows, *shape) and the rows' dtype."""
         if not len(values):
             return
         values = values.reshape(len(values), -1)
@@ -86,7 +86,7 @@ class Rows:
             replace_rows(self.tensor, numbers.to(device), source.to(device))
 
     def read(self, rows: Indices) -> Tensor:
-        """Give new copies of rows, of shape (*rows.shape, *shape), on the device."""
+        """Returns new copies of rows, of shape (*rows.shape, *shape), on the device."""
         if self._array is not None:
             taken = torch.from_numpy(self._array.take(rows.reshape(-1), axis=0))
         else:
@@ -100,28 +100,28 @@ class Rows:
         return self.tensor.shape[1] * self.tensor.element_size()
 
     def read_bytes(self, rows: Indices) -> Bytes:
-        """Give the bytes of rows, copied to the CPU, of shape (rows, row_nbytes)."""
+        """Returns the bytes of rows, copied to the CPU, of shape (rows, row_nbytes)."""
         flat: Array = self.read(rows).cpu().numpy().reshape(len(rows), self.tensor.shape[1])
         return flat.view(np.uint8)
 
     def write_bytes(self, rows: Indices, values: Bytes) -> None:
-        """Write rows, numbered by `rows`, from bytes as `read_bytes` gives them."""
+        """Writes rows, numbered by `rows`, from bytes as `read_bytes` gives them."""
         # A copy: torch warns of memory that may not be written to, such as a file's contents.
         self.write(rows, np.array(values).view(self.export(0).dtype))
 
     def resize(self, n_rows: int) -> None:
-        """Change the number of rows; those that stay keep their contents."""
+        """Changes the number of rows; those that stay keep their contents."""
         kept = min(n_rows, len(self))
         tensor = self.tensor.new_empty((n_rows, self.tensor.shape[1]))
         tensor[:kept] = self.tensor[:kept]
         self._assign(tensor)
 
     def to(self, device: torch.device) -> None:
-        """Move the rows to a device."""
+        """Moves the rows to a device."""
         self._assign(self.tensor.to(device))
 
     def export(self, n_rows: int) -> Array:
-        """Give the first rows as a flat array each, on the CPU in the same memory."""
+        """Returns the first rows as a flat array each, on the CPU in the same memory."""
         array: Array = self.tensor[:n_rows].cpu().numpy()
         return array
 
@@ -155,11 +155,11 @@ class RecycledRows:
         return len(self.rows) - len(self._free)
 
     def clear(self) -> None:
-        """Let all rows be used again."""
+        """Lets all rows be used again."""
         self._free = list(range(len(self.rows)))
 
     def keep(self, values: Array) -> Indices:
-        """Store rows, of shape (n, *shape), and give the numbers to read and release them by."""
+        """Stores rows, of shape (n, *shape); returns the numbers to read and release them by."""
         while len(self._free) < len(values):
             old = len(self.rows)
             self.rows.resize(max(2 * old, 1))
@@ -174,11 +174,11 @@ class RecycledRows:
         return np.array(self._free, np.int64)
 
     def restore(self, numbers: Indices, values: Bytes, free: Indices) -> None:
-        """Make the rows in use these, from their bytes, and all others `free`, in that order."""
+        """Makes the rows in use these, from their bytes, and all others `free`, in that order."""
         self.rows.resize(len(numbers) + len(free))
         self.rows.write_bytes(numbers, values)
         self._free = free.tolist()
 
     def release(self, numbers: npt.NDArray[np.integer[Any]]) -> None:
-        """Let rows be used again."""
+        """Lets rows be used again."""
         self._free.extend(numbers.tolist())

@@ -42,7 +42,7 @@ CHUNK_SLOTS = 2000
 def finished_chunks(
     ring: BaseBuffer, after: int = -1, chunk_slots: int = CHUNK_SLOTS
 ) -> Iterator[tuple[int, bytes]]:
-    """Give the frames that will not change any more, a chunk at a time, each read when asked for.
+    """Returns the frames that will not change any more, chunk by chunk, each read when asked for.
 
     Frames that the ring has lost already, because it was not saved for long, are zeros: no later
     snapshot needs them.
@@ -68,7 +68,7 @@ def finished_chunks(
 def snapshot(
     ring: BaseBuffer, chunk_slots: int = CHUNK_SLOTS
 ) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Give all of a replay that is in no finished chunk, as copies.
+    """Returns all of a replay that is in no finished chunk, as copies.
 
     Args:
         ring: What to save.
@@ -119,7 +119,7 @@ def restore(
     scalars: Mapping[str, Any],
     chunks: Callable[[int], bytes],
 ) -> None:
-    """Make a new replay go on as the saved one did: the same batches and snapshots to the bit.
+    """Makes a new replay go on as the saved one did: the same batches and snapshots to the bit.
 
     Args:
         ring: As it was made, with the settings of the saved one; on any device.
@@ -180,13 +180,13 @@ def _extent(stacks: FrameStacks) -> Extent:
 
 
 def _rows(stacks: FrameStacks, start: int, stop: int) -> Indices:
-    """Give the numbers of the rows that slots have, in their order."""
+    """Returns the numbers of the rows that slots have, in their order."""
     rows = start % stacks.n_slots * stacks.n_envs + np.arange((stop - start) * stacks.n_envs)
     return rows % (stacks.n_slots * stacks.n_envs)
 
 
 def _read_slots(stacks: FrameStacks, start: int, stop: int) -> Bytes:
-    """Give the bytes of slots, shape (slots, bytes of one), as a copy on the CPU."""
+    """Returns the bytes of slots, shape (slots, bytes of one), as a copy on the CPU."""
     frames = stacks.frames.read_bytes(_rows(stacks, start, stop))
     return frames.reshape(stop - start, slot_nbytes(stacks))
 
@@ -206,11 +206,11 @@ def _read_chunk(stacks: FrameStacks, number: int, chunk_slots: int) -> bytes:
 def _write_chunk(
     stacks: FrameStacks, number: int, data: bytes, chunk_slots: int, extent: Extent
 ) -> None:
-    """Write what the ring still had of a chunk: a place must not be written to twice on a GPU."""
+    """Writes what the ring still had of a chunk: a place must not be written to twice on a GPU."""
     expected = chunk_slots * slot_nbytes(stacks)
     if len(data) != expected:
         raise ConfigError(
-            f"Chunk {number} of the replay must have {expected} bytes, found {len(data)}."
+            f"chunk {number} of the replay: expected {expected} bytes, found {len(data)}"
         )
     n_lost = max(extent.oldest - number * chunk_slots, 0)
     frames = np.frombuffer(data, np.uint8).reshape(chunk_slots, -1)[n_lost:]

@@ -26,7 +26,7 @@ _LARGEST_COUNT = 2**53
 
 
 def supported(ring: BaseBuffer) -> FrameRing:
-    """Give the ring, or refuse other classes; subclasses too, whose state is not known here."""
+    """Returns the ring; refuses other classes, and subclasses, whose state is unknown here."""
     if isinstance(ring, FrameRing) and type(ring) in (FrameRing, PrioritizedFrameRing):
         return ring
     raise ConfigError(
@@ -36,14 +36,14 @@ def supported(ring: BaseBuffer) -> FrameRing:
 
 
 def checked_chunk_slots(chunk_slots: int) -> int:
-    """Give the number of slots per chunk, or refuse it."""
+    """Returns the number of slots per chunk, or refuses it."""
     if chunk_slots < 1:
-        raise ConfigError(f"chunk_slots must be 1 or more, found {chunk_slots}.")
+        raise ConfigError(f"chunk_slots: expected 1 or more, found {chunk_slots}")
     return chunk_slots
 
 
 def configuration(ring: FrameRing) -> dict[str, Any]:
-    """Give what two rings must have in common for one to take over what the other holds."""
+    """Returns what two rings must have in common for one to take over what the other holds."""
     assert isinstance(ring.action_space, spaces.Discrete)
     names = ["buffer_size", "n_envs", "frame_stack", "n_steps", "gamma"]
     names.append("handle_timeout_termination")
@@ -58,22 +58,22 @@ def configuration(ring: FrameRing) -> dict[str, Any]:
 
 
 def needed_chunks(extent: Extent, chunk_slots: int) -> range:
-    """Give the numbers of the finished chunks that have slots in use."""
+    """Returns the numbers of the finished chunks that have slots in use."""
     return range(extent.oldest // chunk_slots, extent.settled // chunk_slots)
 
 
 def tail_start(extent: Extent, chunk_slots: int) -> int:
-    """Give the first slot in use that is in no finished chunk."""
+    """Returns the first slot in use that is in no finished chunk."""
     return max(extent.settled // chunk_slots * chunk_slots, extent.oldest)
 
 
 def slot_nbytes(stacks: FrameStacks) -> int:
-    """Give the bytes of a frame of every environment."""
+    """Returns the bytes of a frame of every environment."""
     return stacks.n_envs * stacks.frames.row_nbytes
 
 
 def check_scalars(ring: FrameRing, scalars: Mapping[str, Any]) -> None:
-    """Check that a snapshot's JSON data is of a ring like this.
+    """Checks that a snapshot's JSON data is of a ring like this.
 
     Raises:
         ConfigError: It is of another one, or incomplete, or superfluous or impossible in parts.
@@ -114,7 +114,7 @@ def _check_names(found: Mapping[str, Any], expected: set[str], what: str) -> Non
 
 
 def check_arrays(ring: FrameRing, arrays: Mapping[str, Array], scalars: Mapping[str, Any]) -> None:
-    """Check that a snapshot's arrays fit a ring like this and each other.
+    """Checks that a snapshot's arrays fit a ring like this and each other.
 
     Args:
         ring: What they are for.
@@ -133,8 +133,8 @@ def check_arrays(ring: FrameRing, arrays: Mapping[str, Array], scalars: Mapping[
         )
         if array.dtype != dtype or not fits:
             raise ConfigError(
-                f"The array {name} of a saved replay must be {np.dtype(dtype)} of shape {shape}, "
-                f"found {array.dtype} of shape {array.shape}."
+                f"array {name} of a saved replay: expected {np.dtype(dtype)} of shape {shape}, "
+                f"found {array.dtype} of shape {array.shape}"
             )
     for name, holds in _claims(ring, arrays).items():
         if not holds:
@@ -166,7 +166,7 @@ def _forms(ring: FrameRing, scalars: Mapping[str, Any]) -> dict[str, Form]:
 
 
 def _claims(ring: FrameRing, arrays: Mapping[str, Array]) -> dict[str, bool]:
-    """Say of arrays of the right form whether a ring can have their values."""
+    """Returns for each array of the right form whether a ring can have their values."""
     assert isinstance(ring.action_space, spaces.Discrete)
     kept_at, numbers = arrays["kept_at"], arrays["kept_numbers"]
     rows = np.sort(np.concatenate([numbers, arrays["kept_free"]]))

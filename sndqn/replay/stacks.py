@@ -12,14 +12,14 @@ from sndqn.replay.rows import Array, Flags, Indices, Rows
 
 
 def equal_rows(first: Array, second: Array) -> Flags:
-    """Say for each row whether two arrays of one shape agree there to the bit; NaN is NaN."""
+    """Returns for each row whether two arrays of one shape agree there to the bit; NaN is NaN."""
     same = first.view(np.uint8) == second.view(np.uint8)
     flags: Flags = same.reshape(len(same), -1).all(axis=1)
     return flags
 
 
 def are_equal(first: Array, second: Array) -> bool:
-    """Say whether two arrays of one shape agree to the bit; much faster than by rows."""
+    """Returns whether two arrays of one shape agree to the bit; much faster than by rows."""
     return first.tobytes() == second.tobytes()
 
 
@@ -107,13 +107,13 @@ class FrameStacks:
         self.clear()
 
     def _new_frames(self, dtype: np.dtype[Any], device: torch.device) -> Rows:
-        """Allocate a row per slot and environment, and one for the zeros before a first frame."""
+        """Allocates a row per slot and environment, and one for the zeros before a first frame."""
         frames = Rows(self._n_rows + 1, self._frame_shape, dtype, device)
         frames.write(slice(self._n_rows, None), np.zeros((1, *self._frame_shape), dtype))
         return frames
 
     def clear(self) -> None:
-        """Forget all observations and the padding; slots are numbered on."""
+        """Forgets all observations and the padding; slots are numbered on."""
         self.first, self.count = self.extent(self.first, self.count).end, 0
         self.padding: str | None = None
         self._expected = b""
@@ -125,7 +125,7 @@ class FrameStacks:
         return self.frames.tensor.nbytes + self._depth.nbytes
 
     def extent(self, first: int, count: int) -> Extent:
-        """Give the slots in use once `count` observations were written from slot `first` on."""
+        """Returns the slots in use once `count` observations were written from slot `first` on."""
         if not count:
             return Extent(first, first, first)
         end = first + count + self.frame_stack
@@ -158,14 +158,14 @@ class FrameStacks:
         self.count, self.padding, self._expected, self._follows = mark
 
     def expected(self) -> Array:
-        """Give what followed the newest observations, shape (n_envs, *shape)."""
+        """Returns what followed the newest observations, shape (n_envs, *shape)."""
         flat = np.frombuffer(self._expected, self.dtype)
         return flat.reshape(self.n_envs, *self.shape)
 
     def push(
         self, observations: Array, next_observations: Array, ended: Flags
     ) -> tuple[int, Lost | None]:
-        """Append an observation of every environment and what followed it.
+        """Appends an observation of every environment and what followed it.
 
         Args:
             observations: Shape (n_envs, *shape).
@@ -189,7 +189,7 @@ class FrameStacks:
         return slot * self.n_envs, lost
 
     def _check_next(self, observations: Array, after: Array, ended: Flags) -> Flags | None:
-        """Say where the next observation is the observation moved by a frame; None: everywhere."""
+        """Returns where the next observation is this one moved by a frame; None: everywhere."""
         if self.frame_stack == 1 or are_equal(self._older(after), self._newer(observations)):
             return None
         follows = equal_rows(self._older(after), self._newer(observations))
@@ -199,7 +199,7 @@ class FrameStacks:
         return follows
 
     def _append(self, slot: int, observations: Array) -> Lost | None:
-        """Store the observations proper; see `push` for what it gives."""
+        """Stores the observations proper; see `push` for what it gives."""
         if self.count == 0:
             self._write_whole(observations)
             return None
@@ -221,20 +221,20 @@ class FrameStacks:
         return None if same.all() else Lost(np.flatnonzero(~same), expected[~same])
 
     def _write_whole(self, observations: Array) -> None:
-        """Store the first observations with all their frames: they may come from within a game."""
+        """Stores the first observations with all their frames: they may come from within a game."""
         frames = observations.reshape(self.n_envs, self.frame_stack, *self._frame_shape)
         for age in range(self.frame_stack):
             self._write((self._slot - age) % self.n_slots, frames[:, -1 - age])
         self._depth[self._slot] = self.frame_stack
 
     def _continues(self, slot: int, observations: Array) -> Flags:
-        """Say which observations are the previous ones moved by a frame."""
+        """Returns which observations are the previous ones moved by a frame."""
         places = (slot - 1) % self.n_slots * self.n_envs + np.arange(self.n_envs)
         previous = self.read(places).cpu().numpy()
         return equal_rows(self._older(observations), self._newer(previous))
 
     def _check_starts(self, observations: Array, starts: Flags) -> None:
-        """Check that observations begin games, and learn the padding from them."""
+        """Checks that observations begin games, and learns the padding from them."""
         for index in np.flatnonzero(starts).tolist():
             older = self._older(observations[index : index + 1])
             newest = self._newest(observations[index : index + 1])
@@ -260,26 +260,26 @@ class FrameStacks:
         )
 
     def read(self, places: Indices) -> Tensor:
-        """Give new copies of the observations at some places, of shape (batch, *shape)."""
+        """Returns new copies of the observations at some places, of shape (batch, *shape)."""
         if self.frame_stack == 1:
             return self.frames.read(places)
         return self._read_stacks(places, self._ages[:-1])
 
     def read_next(self, places: Indices) -> Tensor:
-        """Give what followed the observations; after a game's end, anything in range."""
+        """Returns what followed the observations; after a game's end, anything in range."""
         if self.frame_stack == 1:
             return self.frames.read((places + self.n_envs) % self._n_rows)
         return self._read_stacks(places, self._ages[1:])
 
     def read_both(self, places: Indices) -> tuple[Tensor, Tensor]:
-        """Give observations and what followed them; stacks share the memory of their frames."""
+        """Returns observations and what followed them; stacks share the memory of their frames."""
         if self.frame_stack == 1:
             return self.read(places), self.read_next(places)
         frames = self._read_stacks(places, self._ages)
         return frames[:, : -self._channels], frames[:, self._channels :]
 
     def _read_stacks(self, places: Indices, ages: Indices) -> Tensor:
-        """Give the frames of some ages, counted back from each observation's newest."""
+        """Returns the frames of some ages, counted back from each observation's newest."""
         rows = (places[:, None] - ages * self.n_envs) % self._n_rows
         depth = self._depth.take(places)
         if depth.min() < self.frame_stack:
@@ -289,14 +289,14 @@ class FrameStacks:
     def _without_other_games(
         self, rows: Indices, places: Indices, ages: Indices, depth: Array
     ) -> Indices:
-        """Point what is older than a game's first frame to its padding."""
+        """Points what is older than a game's first frame to its padding."""
         if self.padding == "repeat":
             ages = np.minimum(ages, depth.astype(np.int64) - 1)
             return (places[:, None] - ages * self.n_envs) % self._n_rows
         return np.where(ages < depth, rows, self._n_rows)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Give what to pickle: of the frames, only those written so far."""
+        """Returns what to pickle: of the frames, only those written so far."""
         n_slots = min(self.extent(self.first, self.count).end, self.n_slots)
         written = self.frames.export(n_slots * self.n_envs)
         return self.__dict__ | {"frames": (written, self.frames.tensor.device)}

@@ -40,13 +40,13 @@ class SumTree:
 
     def __init__(self, size: int) -> None:
         if size < 1:
-            raise ConfigError(f"A sum tree needs 1 leaf or more, found size={size}.")
+            raise ConfigError(f"size: expected 1 leaf or more, found {size}")
         self.size = size
         self.highest = float(_LARGEST / 2 / size)
         self.clear()
 
     def clear(self) -> None:
-        """Make all leaves 0."""
+        """Makes all leaves 0."""
         # A row of a level are the children of one node above; the leaves are the first level.
         self._levels: list[Priorities] = []
         n_nodes = self.size
@@ -58,7 +58,7 @@ class SumTree:
 
     @property
     def total(self) -> float:
-        """Sum of all leaves."""
+        """Sums of all leaves."""
         self._finish_update()
         return float(self._root.sum())
 
@@ -68,12 +68,12 @@ class SumTree:
         return self._root.nbytes + sum(level.nbytes for level in self._levels)
 
     def get(self, indices: Indices) -> Priorities:
-        """Give some leaves, by numbers from 0 to size - 1."""
+        """Returns some leaves, by numbers from 0 to size - 1."""
         leaves: Priorities = (self._levels[0] if self._levels else self._root).take(indices)
         return leaves
 
     def update(self, indices: Indices, values: Priorities) -> None:
-        """Set some leaves; of several values for one leaf the last holds.
+        """Sets some leaves; of several values for one leaf the last holds.
 
         Values below the smallest normal number, 2e-308, count as 0: a CPU that flushes denormal
         numbers to zero, as sndqn's training has it do, then sees the same tree.
@@ -89,7 +89,7 @@ class SumTree:
         values = self._checked(values)
         if indices.min(initial=0) < 0 or indices.max(initial=0) >= self.size:
             bad = indices[(indices < 0) | (indices >= self.size)][0]
-            raise IndexError(f"Leaves are numbered from 0 to {self.size - 1}, found {bad}.")
+            raise IndexError(f"expected leaves from 0 to {self.size - 1}, found {bad}")
         self._finish_update()
         self._is_updating = True
         for level in self._levels:
@@ -109,7 +109,7 @@ class SumTree:
         self._is_updating = False
 
     def assign(self, values: Priorities) -> None:
-        """Make `values` the first leaves and all others 0: the very tree of one update after all.
+        """Makes `values` the first leaves and all others 0: the very tree of one update after all.
 
         Args:
             values: At most `size` of them.
@@ -118,7 +118,7 @@ class SumTree:
             ValueError: There are more, or one is negative, not a number or above `highest`.
         """
         if len(values) > self.size:
-            raise ValueError(f"Expected at most {self.size} leaves, found {len(values)}.")
+            raise ValueError(f"expected at most {self.size} leaves, found {len(values)}")
         values = self._checked(values)
         self.clear()
         for level in self._levels:
@@ -127,16 +127,16 @@ class SumTree:
         self._root[: len(values)] = values
 
     def _checked(self, values: Priorities) -> Priorities:
-        """Refuse what is no priority, and give denormal numbers as 0."""
+        """Refuses what is no priority, and returns denormal numbers as 0."""
         lowest = values.min(initial=_LARGEST)
         # Written so that NaN, which both pass on, fails.
         if not (lowest >= 0 and values.max(initial=0.0) <= self.highest):
             bad = values[~((values >= 0) & (values <= self.highest))][0]
-            raise ValueError(f"Priorities must be from 0 to {self.highest:.3g}, found {bad}.")
+            raise ValueError(f"expected priorities from 0 to {self.highest:.3g}, found {bad}")
         return np.where(values < _SMALLEST, 0.0, values) if lowest < _SMALLEST else values
 
     def find(self, prefixes: Priorities) -> Indices:
-        """Give the leaf that each prefix of the sum ends in, never one of priority 0.
+        """Returns the leaf that each prefix of the sum ends in, never one of priority 0.
 
         Leaf i owns the numbers from the sum of the leaves before it, included, to that sum plus
         its own priority, excluded; the total itself is the last positive leaf's.
@@ -152,14 +152,14 @@ class SumTree:
         """
         total = self.total
         if total == 0:
-            raise ValueError("There is nothing to find: all priorities are 0.")
+            raise ValueError("expected a priority above 0, found none")
         if not (prefixes.min(initial=0.0) >= 0 and prefixes.max(initial=0.0) <= total):
             bad = prefixes[~((prefixes >= 0) & (prefixes <= total))][0]
-            raise ValueError(f"Prefixes must be from 0 to the total, {total}, found {bad}.")
+            raise ValueError(f"expected prefixes from 0 to the total, {total}, found {bad}")
         return self._descend(prefixes)
 
     def _descend(self, prefixes: Priorities) -> Indices:
-        """Follow prefixes from the root to leaves, at each node to the child they end in."""
+        """Follows prefixes from the root to leaves, at each node to the child they end in."""
         sums = self._root.cumsum()
         rest = _below(prefixes, sums[-1])
         nodes = sums.searchsorted(rest, side="right")
@@ -175,7 +175,7 @@ class SumTree:
 
 
 def _below(prefixes: Priorities, totals: Priorities) -> Priorities:
-    """Give prefixes below the total of the node they end in, which by rounding they may exceed.
+    """Returns prefixes below the total of the node they end in, which by rounding they may exceed.
 
     The first child whose cumulative sum is above the prefix then exists, and is above 0 itself.
     """

@@ -262,7 +262,7 @@ class CheckpointStore:
         return self.checkpoints / next(name for name in names if name not in taken)
 
     def _names(self) -> list[str]:
-        """Gives the names of all checkpoints, newest first, damaged ones too."""
+        """Returns the names of all checkpoints, newest first, damaged ones too."""
         found = filter(_NAME.fullmatch, self.storage.list_dir(self.checkpoints))
         return sorted(found, key=_order, reverse=True)
 
@@ -314,7 +314,7 @@ class CheckpointStore:
 
 
 def _order(name: str) -> tuple[int, int]:
-    """Gives step and attempt of a checkpoint from its name; the first attempt has no number."""
+    """Returns step and attempt of a checkpoint from its name; the first attempt has no number."""
     match = _NAME.fullmatch(name)
     assert match is not None
     return int(match[1]), int(match[2] or 1)

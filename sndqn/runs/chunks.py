@@ -83,12 +83,12 @@ class ChunkStore:
         self.storage.check_file(self.folder / check_chunk(ref)["file"], ref["size"])
 
     def leftovers(self) -> list[Path]:
-        """Gives what an interrupted `put` left."""
+        """Returns what an interrupted `put` left."""
         names = self.storage.list_dir(self.folder)
         return [self.folder / name for name in names if name.startswith(TEMPORARY)]
 
     def all_but(self, needed: Set[str]) -> list[Path]:
-        """Gives the chunks whose files are not among those needed."""
+        """Returns the chunks whose files are not among those needed."""
         found = filter(CHUNK_FILE.fullmatch, self.storage.list_dir(self.folder))
         return [self.folder / file for file in found if file not in needed]
 

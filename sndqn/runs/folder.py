@@ -196,7 +196,7 @@ def provenance() -> dict[str, Any]:
 
 
 def now() -> str:
-    """Gives the date and time with its zone, as ISO 8601."""
+    """Returns the date and time with its zone, as ISO 8601."""
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 

@@ -81,7 +81,7 @@ class RunLock:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Gives the lock back."""
+        """Returns the lock back."""
         self._close()
 
     def _close(self) -> None:

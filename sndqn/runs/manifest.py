@@ -53,7 +53,7 @@ class Manifest:
     info: dict[str, Any]
 
     def to_bytes(self) -> bytes:
-        """Gives the one text of this manifest, with a hash of its own.
+        """Returns the one text of this manifest, with a hash of its own.
 
         Raises:
             RunFolderError: It could not be read back as it is.
@@ -99,7 +99,7 @@ class Manifest:
 
 
 def check_name(name: object) -> str:
-    """Gives the name of a file or a chunk back if it is one.
+    """Returns the name of a file or a chunk back if it is one.
 
     Raises:
         RunFolderError: It is not, or it is the manifest's own.
@@ -113,12 +113,12 @@ def check_name(name: object) -> str:
 
 
 def chunk_file(name: str, sha256: str) -> str:
-    """Gives the file name of a chunk from its name and the hash of its compressed bytes."""
+    """Returns the file name of a chunk from its name and the hash of its compressed bytes."""
     return f"{name}-{sha256[:8]}.z"
 
 
 def check_chunk(ref: object) -> ChunkRef:
-    """Gives a reference back if it is well formed.
+    """Returns a reference back if it is well formed.
 
     Raises:
         RunFolderError: It is not.

@@ -122,7 +122,7 @@ def test_overrides_change_fields_and_none_changes_nothing():
         ("CartPole", None, {"fire_reset": True}, "no setting fire_reset; it has env_kwargs"),
         ("MinAtar/Breakout", None, {"frame_skip": 2}, "it has sticky_actions, difficulty"),
         ("Breakout", None, {"game": "pong"}, "no setting game"),
-        ("Breakout", None, {"noop_max": -1}, "noop_max must be between"),
+        ("Breakout", None, {"noop_max": -1}, "noop_max: expected between"),
     ],
 )
 def test_what_a_suite_does_not_have_is_refused(name, protocol, overrides, message):

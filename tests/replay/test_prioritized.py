@@ -275,7 +275,7 @@ def test_errors_that_are_not_finite_are_refused_and_change_nothing(bad: float) -
     errors = np.full(10, 100.0)
     errors[7] = bad
     for given in (errors, torch.tensor(errors, dtype=torch.float32)):
-        with pytest.raises(ValueError, match=f"must be finite, found {bad} in row 7"):
+        with pytest.raises(ValueError, match=f"expected finite errors, found {bad} in row 7"):
             ring.update_priorities(np.arange(10), given)
     np.testing.assert_allclose(priorities(ring), np.sqrt(before + 1e-6))
     add_one(ring)
@@ -284,13 +284,13 @@ def test_errors_that_are_not_finite_are_refused_and_change_nothing(bad: float) -
 
 def test_a_mean_loss_for_a_whole_sample_is_refused() -> None:
     ring = played_ring(10, 10)
-    with pytest.raises(ValueError, match="Expected an error per leaf, 10, found 1"):
+    with pytest.raises(ValueError, match="expected an error per leaf, 10, found 1"):
         ring.update_priorities(np.arange(10), torch.tensor(1.0))
 
 
 def test_leaves_without_a_transition_are_refused_and_nothing_changes() -> None:
     ring = played_ring(10, 20)
-    with pytest.raises(ValueError, match="never written"):
+    with pytest.raises(ValueError, match="an empty one"):
         ring.update_priorities(np.array([0, 10]), np.full(2, 9.0))
     np.testing.assert_array_equal(priorities(ring), np.ones(10))
 
@@ -301,7 +301,7 @@ def test_a_reset_ring_starts_anew() -> None:
     sampled(ring, 8)
     ring.reset()
     assert len(ring.sampled) == 0
-    with pytest.raises(ValueError, match="all priorities are 0"):
+    with pytest.raises(ValueError, match="expected a priority above 0"):
         ring.sample(1)
     add_one(ring)
     np.testing.assert_array_equal(priorities(ring), np.ones(2))
@@ -311,7 +311,7 @@ def test_a_reset_ring_starts_anew() -> None:
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
 def test_exponents_out_of_range_are_refused(name: str, value: float) -> None:
     options: dict[str, Any] = {name: value}
-    with pytest.raises(ConfigError, match=f"{name} must be from 0 to 1"):
+    with pytest.raises(ConfigError, match=f"{name}: expected a number from 0 to 1"):
         played_ring(0, 10, **options)
 
 

@@ -79,7 +79,7 @@ def test_other_buffers_are_refused_with_those_that_are_supported(kind: type[Repl
 
 @pytest.mark.parametrize("give", [snapshot, lambda ring, n: finished_chunks(ring, -1, n)])
 def test_chunks_of_no_slots_are_refused(give: Callable[..., Any]) -> None:
-    with pytest.raises(ConfigError, match="chunk_slots must be 1 or more, found 0"):
+    with pytest.raises(ConfigError, match="chunk_slots: expected 1 or more, found 0"):
         give(prioritized(3), 0)
 
 
@@ -122,7 +122,7 @@ def test_arrays_of_another_dtype_or_shape_are_refused_and_change_nothing() -> No
             if bad.shape == array.shape and bad.dtype == array.dtype:
                 continue
             changed = arrays | {name: bad}
-            assert_refused_unchanged((changed, scalars), chunks.__getitem__, "The array")
+            assert_refused_unchanged((changed, scalars), chunks.__getitem__, "array")
 
 
 def replaced(array: Any, value: Any, at: int = 0) -> Any:
@@ -191,10 +191,10 @@ def test_chunks_of_a_wrong_size_are_refused_and_change_nothing() -> None:
     last = max(chunks)
     for size in (0, -1):
         broken = chunks | {last: chunks[last][:size]}
-        words = f"Chunk {last} of the replay must have 128 bytes, found {len(broken[last])}"
+        words = f"chunk {last} of the replay: expected 128 bytes, found {len(broken[last])}"
         assert_refused_unchanged(saved, broken.__getitem__, words)
     longer = chunks | {last: chunks[last] + b"\0"}
-    assert_refused_unchanged(saved, longer.__getitem__, "must have 128 bytes, found 129")
+    assert_refused_unchanged(saved, longer.__getitem__, "expected 128 bytes, found 129")
 
 
 def test_an_error_from_reading_a_chunk_leaves_the_ring_empty() -> None:

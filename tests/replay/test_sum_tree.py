@@ -124,7 +124,7 @@ def test_a_cleared_tree_is_as_new() -> None:
 @pytest.mark.parametrize("bad", [-1.0, -1e-300, np.nan, np.inf, -np.inf, 1.7e308])
 def test_what_is_no_priority_is_refused_and_changes_nothing(bad: float, size: int) -> None:
     tree = filled(size, np.ones(size))
-    with pytest.raises(ValueError, match=r"must be from 0 to .* found"):
+    with pytest.raises(ValueError, match=r"expected priorities from 0 to .* found"):
         tree.update(np.array([0, 1, 2]), np.array([5.0, bad, 5.0]))
     assert tree.total == size
 
@@ -153,7 +153,7 @@ def test_prefixes_that_are_none_are_refused(bad: float) -> None:
 
 
 def test_an_empty_tree_has_nothing_to_find() -> None:
-    with pytest.raises(ValueError, match="all priorities are 0"):
+    with pytest.raises(ValueError, match="expected a priority above 0"):
         SumTree(10).find(np.array([0.0]))
 
 
@@ -172,5 +172,5 @@ def test_nothing_to_update_or_find_is_fine() -> None:
 
 
 def test_a_tree_without_leaves_is_refused() -> None:
-    with pytest.raises(ConfigError, match="size=0"):
+    with pytest.raises(ConfigError, match="size: expected"):
         SumTree(0)
