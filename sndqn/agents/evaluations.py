@@ -4,7 +4,7 @@ Each is a record, evaluation.json, and the traces that prove it, episodes.jsonl.
 earlier version made has a file for each trace instead: traces/episode-NNN.trace.json.
 
 None is ever written over: a new one that is not the same to the bit gets a name of its own.
-Reading trusts nothing: they may be a stranger's.
+Reading trusts nothing: they may come from anywhere.
 """
 
 import os
@@ -114,7 +114,7 @@ def chosen_evaluation(place: AgentPlace, name: str | None) -> tuple[RunFolder, s
     """Finds the evaluation that a command is to read.
 
     Args:
-        place: Where the agent lies.
+        place: The agent's place.
         name: What --evaluation was given; None for its own.
 
     Returns:
@@ -133,7 +133,7 @@ def default_name(how: EvaluationProtocol) -> str:
 
 
 def check_name(folder: RunFolder, name: str, how: EvaluationProtocol, agent_sha256: str) -> None:
-    """Refuses a name that someone typed if it is none, or another evaluation's.
+    """Refuses a typed name that is malformed, or another evaluation's.
 
     Raises:
         RunFolderError: What is wrong with it.
@@ -186,7 +186,7 @@ def _is_of(place: RunFolder, record: EvaluationRecord) -> bool:
 
 
 def _write_new(place: RunFolder, record: EvaluationRecord) -> bool:
-    """Writes an evaluation under a name that nobody reads, then renames it; False if too late."""
+    """Writes an evaluation under a temporary name, then renames it; False if that name is taken."""
     temporary = RunFolder(place.path.with_name(f".{place.path.name}.{os.getpid()}"))
     try:
         temporary.path.mkdir(parents=True)

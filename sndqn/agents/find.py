@@ -1,4 +1,4 @@
-"""Where an agent lies: a run's folder, a file by itself, or one that ships with sndqn."""
+"""Finds agents: in a run's folder, in a file by itself, or among those that ship with sndqn."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from sndqn.runs.folder import RunFolder
 
 @dataclass(frozen=True)
 class AgentPlace:
-    """Where an agent lies, and where what belongs to it is.
+    """An agent's file, and the folders of its evaluations.
 
     Attributes:
         file: The agent's file.
@@ -30,12 +30,12 @@ class AgentPlace:
 
 
 def find_agent(given: str) -> AgentPlace:
-    """Finds the agent that someone typed.
+    """Finds the agent that a command was given.
 
     Args:
-        given: The folder of a run, or one that an evaluation made, or of one of its evaluations; an
-            agent file, whose evaluation
-            is in NAME-evaluation/ beside it; or the name of a shipped agent: "CartPole/sn".
+        given: The folder of a run, of an evaluation, or one that an evaluation made; an agent file,
+            whose evaluation is in NAME-evaluation/ beside it; or the name of a shipped agent,
+            "CartPole/sn".
 
     Raises:
         RunFolderError: There is none.

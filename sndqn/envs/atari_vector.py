@@ -98,7 +98,7 @@ class AtariVecEnv(SeededVecEnv):
         with _threads_wait_their_turn():
             self._emulator = make_emulator(self.settings, **self._arguments)
         self._is_stepping = False
-        # Whether a call of the emulators is under way. If it is interrupted, nobody can tell how
+        # Whether a call of the emulators is under way. If it is interrupted, it is unknown how
         # far it got; and to wait for a step that was never sent would take forever.
         self._is_in_doubt = False
 

@@ -1,4 +1,4 @@
-"""Where a vector of environments is: whether somebody else moved it, and whether it answers."""
+"""Where a vector of environments is: whether other code moved it, and whether it answers."""
 
 import operator
 import secrets
@@ -67,7 +67,7 @@ def clear_answers(env: VecEnv) -> None:
     base = env.unwrapped
     if not isinstance(base, SubprocVecEnv):
         return
-    token = secrets.token_hex(8)  # nobody else's answer, nor one of an earlier call cut short
+    token = secrets.token_hex(8)  # no answer to other code, nor to an earlier call cut short
     try:
         for remote in base.remotes:
             remote.send(("set_attr", (_TOKEN, token)))

@@ -21,7 +21,7 @@ _wrappers: "dict[str, type[gymnasium.Wrapper[Any, Any, Any, Any]]]" = {}
 
 
 def import_typed(module: str, option: str = "--import") -> Any:
-    """Imports a module that someone typed; the current folder is looked in last.
+    """Imports a module whose name was typed; the current folder is looked in last.
 
     Args:
         module: Its name: "minigrid", "package.module".
@@ -35,7 +35,7 @@ def import_typed(module: str, option: str = "--import") -> Any:
         hint = f": type {stem}" if _MODULE.fullmatch(stem) else ""
         raise ConfigError(f"{option}: expected a module such as minigrid, found {module!r}{hint}")
     if "" not in sys.path:
-        sys.path.append("")  # last: nothing that lies here takes the place of a package
+        sys.path.append("")  # last: no file here takes the place of a package
     try:
         return importlib.import_module(module)
     except KeyboardInterrupt:

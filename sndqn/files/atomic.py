@@ -10,7 +10,7 @@ from sndqn.errors import RunFolderError
 from sndqn.files.storage import Storage
 
 TEMPORARY = ".tmp-"
-"""How the name of everything begins that is not whole yet, files and folders."""
+"""The beginning of the names of files and folders that are not whole yet."""
 
 
 def write_json(path: Path, content: object) -> None:
@@ -46,7 +46,7 @@ def write_bytes(
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Returns an empty file beside one that someone named, and renames it if the body succeeds.
+    """Yields an empty file beside the named one, and renames it if the body succeeds.
 
     Missing folders are made. If the body fails or is interrupted, the temporary file is removed
     and a file that was at `path` before is left as it was.
@@ -73,7 +73,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _renamed_when_done(path: Path, storage: Storage, mark: str | None = None) -> Iterator[Path]:
-    """Returns a free name beside `path`, and renames what is written there if the body succeeds."""
+    """Yields a free name beside `path`, and renames what is written there if the body succeeds."""
     mark = f"{os.getpid()}-" if mark is None else mark
     temporary = path.with_name(f"{TEMPORARY}{mark}{path.name}")
     storage.remove_tree(temporary)

@@ -1,4 +1,4 @@
-"""Reads what a stranger may have written: ordinary files of bounded size, and strict JSON."""
+"""Reads files from untrusted sources: ordinary files of bounded size, and strict JSON."""
 
 import json
 import math

@@ -71,7 +71,7 @@ class Storage:
                     os.fsync(file.fileno())
             except BaseException:
                 # Never a second fsync: after a failed one the system takes the lost pages for
-                # written. Whoever tries again starts with a new file.
+                # written. Another attempt starts with a new file.
                 self.discard(path)
                 raise
 
@@ -115,7 +115,7 @@ class Storage:
             path.rmdir()
 
     def remove_tree(self, path: Path) -> None:
-        """Removes whatever lies there, folders with all that is in them; nothing is fine too."""
+        """Removes a file, or a folder with all that is in it, if there is one."""
         with _in_words(f"look at {path}"):
             try:
                 kind = _kind(path.lstat().st_mode)

@@ -36,7 +36,7 @@ class Lost(NamedTuple):
 
 
 class Extent(NamedTuple):
-    """Slots of a ring, numbered on however often it comes around: slot s lies at s % n_slots.
+    """Slots of a ring, numbered on however often it comes around: slot s is at s % n_slots.
 
     Attributes:
         oldest: The first slot that can be read.

@@ -3,9 +3,9 @@
 run/checkpoints/step-000001200000/   named files and manifest.json; the last few are kept
 run/chunks/NAME-SHA8.z               immutable compressed data that checkpoints share
 
-A checkpoint is written under a name that nobody reads, brought to the disk, and only then renamed;
+A checkpoint is written under a temporary name, synced to the disk, and only then renamed;
 an old one is renamed before anything of it is deleted. A power cut at any point leaves the newest
-or the one before. Whoever changes a run must hold its `RunLock`; one thread at a time.
+or the one before. A process that changes a run must hold its `RunLock`; one thread at a time.
 """
 
 import re
@@ -33,7 +33,7 @@ class Checkpoint:
         step: The step it was made at.
         files: Its files, by name.
         chunks: References to its chunks, for `get_chunk`.
-        info: JSON data of whoever saved it.
+        info: JSON data that was saved with it.
         skipped: Newer ones that were passed over, with the reason, one line each.
     """
 
@@ -70,7 +70,7 @@ class CheckpointStore:
         self._passed_over: set[str] = set()
 
     def put_chunk(self, name: str, data: bytes) -> ChunkRef:
-        """Brings a compressed chunk to the disk, unless the same lies there already.
+        """Writes a compressed chunk to the disk, unless it is there already.
 
         It stays until the next successful `save`, and after that as long as a checkpoint names it.
 
@@ -286,7 +286,7 @@ class CheckpointStore:
             try:
                 needed.update(ref["file"] for ref in self._read_manifest(name).chunks)
             except RunFolderError:
-                return []  # Nobody can say which chunks it needs, so none goes.
+                return []  # which chunks it needs is unknown: all stay
         return self.chunks.all_but(needed)
 
     def _load(self, name: str, skipped: list[str]) -> Checkpoint:

@@ -17,7 +17,7 @@ class ChunkStore:
     """The folder of chunks of one run.
 
     Args:
-        folder: Where they lie; it must be there before one is written.
+        folder: The folder; it must exist before a chunk is written.
         storage: What does the file work.
     """
 
@@ -28,7 +28,7 @@ class ChunkStore:
         self._unsure: set[str] = set()
 
     def put(self, name: str, data: bytes) -> ChunkRef:
-        """Compresses data and brings it to the disk, unless the same lies there already.
+        """Compresses data and writes it to the disk, unless it is there already.
 
         Raises:
             RunFolderError: The name is none, or the chunk cannot be written.

@@ -1,4 +1,4 @@
-"""A run's folder: where each thing lies, and where the run came from.
+"""A run's folder: what is in it, and where the run came from.
 
 config.yaml            every setting, ready for --config
 tasks.yaml             in its place, where the run has several tasks, each with its own folder

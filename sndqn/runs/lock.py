@@ -15,7 +15,7 @@ if sys.platform == "win32":
     import msvcrt
 
     def _take(descriptor: int) -> None:
-        # One byte far behind the text: on Windows nobody could read what is locked.
+        # One byte far behind the text: on Windows, what is locked cannot be read.
         os.lseek(descriptor, 2**30, os.SEEK_SET)
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         os.lseek(descriptor, 0, os.SEEK_SET)
@@ -81,7 +81,7 @@ class RunLock:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Returns the lock back."""
+        """Releases the lock."""
         self._close()
 
     def _close(self) -> None:
@@ -97,7 +97,7 @@ def _own_description() -> bytes:
 
 
 def _holder(descriptor: int) -> str:
-    """Says who wrote the lock file, as far as what stands in it can be that."""
+    """Describes the lock's holder, if the file's content is plausible."""
     try:
         os.lseek(descriptor, 0, os.SEEK_SET)
         record = json.loads(os.read(descriptor, _MAX_BYTES))

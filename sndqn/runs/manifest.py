@@ -27,7 +27,7 @@ class FileRecord(TypedDict):
 
 
 class ChunkRef(TypedDict):
-    """Where a chunk lies, as JSON data: SHA-256 and size of the compressed bytes, and raw size."""
+    """A chunk's file, as JSON data: SHA-256 and size of the compressed bytes, and raw size."""
 
     name: str
     file: str
@@ -44,7 +44,7 @@ class Manifest:
         step: The step it was made at.
         files: Its own files, by name.
         chunks: Its chunks, shared with other checkpoints.
-        info: JSON data of whoever saved it.
+        info: JSON data that was saved with it.
     """
 
     step: int
@@ -99,7 +99,7 @@ class Manifest:
 
 
 def check_name(name: object) -> str:
-    """Returns the name of a file or a chunk back if it is one.
+    """Checks the name of a file or a chunk, and returns it.
 
     Raises:
         RunFolderError: It is not, or it is the manifest's own.
@@ -118,7 +118,7 @@ def chunk_file(name: str, sha256: str) -> str:
 
 
 def check_chunk(ref: object) -> ChunkRef:
-    """Returns a reference back if it is well formed.
+    """Checks that a reference is well formed, and returns it.
 
     Raises:
         RunFolderError: It is not.

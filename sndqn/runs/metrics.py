@@ -23,7 +23,7 @@ _BY_THE_CLOCK = ("time/fps", "time/time_elapsed")
 
 
 class MetricsPaths(NamedTuple):
-    """Where a run's metrics lie; no TensorBoard events where that is None."""
+    """The files of a run's metrics; None for `tensorboard` writes no events."""
 
     metrics: Path
     timing: Path
