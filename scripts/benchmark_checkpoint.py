@@ -39,7 +39,7 @@ def make(folder: Path, transitions: int, n_envs: int) -> tuple[Session, Checkpoi
         "env": "Breakout", "sn_layers": "-2", "buffer_size": transitions, "n_envs": n_envs,
         "total_timesteps": 10 * transitions, "tensorboard": False, "threads": 2,
     }  # fmt: skip
-    config = layered_config("atari", "breakout", None, flags)
+    config = layered_config(flags)
     session = Session(config, Console(quiet=True))
     folder.mkdir(parents=True)
     session.run = RunFolder(folder)

@@ -90,7 +90,7 @@ def configurations(chosen: list[str]) -> Iterator[tuple[str, TrainConfig]]:
             "exploration_timesteps": 5_000,
             "threads": 1,
         }
-        config = layered_config(suite, env.rpartition("/")[2].lower(), name, flags)
+        config = layered_config(flags, name)
         if config.noisy:  # SN on a noisy layer is refused
             config = config.model_copy(update={"sn_layers": "features_extractor"})
         yield name, config

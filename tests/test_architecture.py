@@ -149,7 +149,7 @@ def test_nothing_reads_a_file_that_can_run_code(name: str) -> None:
 
 def test_no_reader_of_files_imports_what_a_person_typed() -> None:
     """Consent is given where one types: the command line, and a name handed to `resolve_env`."""
-    consenting = {"sndqn.cli", "sndqn.envs", "sndqn.envs.names"}
+    consenting = {"sndqn.cli.options", "sndqn.envs", "sndqn.envs.names"}
     for name, path in MODULES.items():
         named = {target.rpartition(".")[2] for target in imports(name, path)}
         assert name in consenting or not named & {"import_typed", "use_wrapper"}, name

@@ -1,63 +1,82 @@
-"""`sndqn agents`: the agents that ship with sndqn."""
+"""`sndqn agents`: the agents that ship with sndqn; `sndqn agents add` puts a run among them."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from sndqn.agents.shipped import is_shipped, shipped_agent, shipped_agents
+from sndqn.cli.options import Parser, add_evaluation, make_console, parse
 from sndqn.console import say
 from sndqn.errors import RunFolderError
 from sndqn.files.shipped import shipped_dir
 from sndqn.runs.folder import RunFolder
 
+if TYPE_CHECKING:
+    from rich.table import Table
 
-def list_agents(console: Console) -> None:
+
+def run(argv: Sequence[str]) -> None:
+    """Lists the agents that ship, shows the card of one, or adds one."""
+    if argv and argv[0] == "add":
+        add(argv[1:])
+        return
+    parser = Parser(
+        "agents",
+        "List the agents that ship with sndqn, or show the card of one.",
+        usage="sndqn agents [NAME]\n       sndqn agents add RUN --name NAME",
+    )
+    parser.add_argument("name", nargs="?", help="whose card to show, such as CartPole/sn")
+    name = parser.parse_args(argv).name
+    if name is None:
+        list_agents()
+    else:
+        show_agent(name)
+
+
+def list_agents() -> None:
     """Shows a table of the shipped agents."""
-    agents = shipped_agents()
+    console, agents = make_console(), shipped_agents()
     console.print(_table(agents))
     if agents:
         say(console, f"Next: sndqn replay {next(iter(agents))}", style="bold")
 
 
-def show_agent(name: str, console: Console) -> None:
+def show_agent(name: str) -> None:
     """Shows the card of a shipped agent, whose files are first compared with the index."""
     if not is_shipped(name):
         known = ", ".join(shipped_agents()) or "none yet"
         raise RunFolderError(f"no agent is called {name!r}; there are: {known}")
-    text = (shipped_agent(name) / "README.md").read_text(encoding="utf-8")
-    for line in text.splitlines():
+    console = make_console()
+    for line in (shipped_agent(name) / "README.md").read_text(encoding="utf-8").splitlines():
         say(console, line)
 
 
-def add(given: str, name: str, evaluation: str | None, console: Console) -> None:
-    """Puts a finished run among the shipped agents.
+def add(argv: Sequence[str]) -> None:
+    """Puts a finished run among the shipped agents."""
+    description = "Put a finished run among the agents that ship, with card and index."
+    parser = Parser("agents add", description)
+    parser.add_argument("run", help="folder of a run")
+    parser.add_argument("--name", required=True, help="its name within its environment")
+    add_evaluation(parser)
+    arguments = parse(parser, argv)
 
-    Args:
-        given: The run's folder.
-        name: What the agent is called within its environment.
-        evaluation: Name of the evaluation to ship with it; None for the run's own.
-        console: Where to say what was done.
-    """
-    # With torch, which the list does without.
     from sndqn.agents.evaluations import find_evaluation
     from sndqn.training.shipping import add_agent
 
-    run = RunFolder.open(given)
-    evaluated = run if evaluation is None else find_evaluation(run, evaluation)
-    whole_name = add_agent(run, name, evaluated)
-    say(
-        console,
-        f"with {'its own evaluation' if evaluation is None else f'evaluation {evaluation}'}",
-    )
-    say(console, f"{shipped_dir('agents') / whole_name}: added to the index")
-    say(console, f"Next: sndqn agents {whole_name}", style="bold")
+    console, evaluation = make_console(), arguments.evaluation
+    folder = RunFolder.open(arguments.run)
+    evaluated = folder if evaluation is None else find_evaluation(folder, evaluation)
+    name = add_agent(folder, arguments.name, evaluated)
+    which = "its own evaluation" if evaluation is None else f"evaluation {evaluation}"
+    say(console, f"with {which}")
+    say(console, f"{shipped_dir('agents') / name}: added to the index")
+    say(console, f"Next: sndqn agents {name}", style="bold")
 
 
-def _table(agents: Mapping[str, Mapping[str, Any]]) -> Table:
+def _table(agents: Mapping[str, Mapping[str, Any]]) -> "Table":
     """Lays out the shipped agents, by what their index says of each."""
+    from rich import box
+    from rich.table import Table
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("name", overflow="fold")
     table.add_column("algorithm")

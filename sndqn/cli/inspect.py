@@ -1,23 +1,37 @@
 """`sndqn inspect`: what an agent is, its score, and the norm of every layer."""
 
-from rich.console import Console
+from collections.abc import Sequence
 
-from sndqn.agents import find_agent, load_agent
-from sndqn.agents.evaluations import chosen_evaluation, names_of, read_evaluation
+from sndqn.cli.options import AGENT, Parser, add_evaluation, add_pin, make_console, parse
 from sndqn.console import say
-from sndqn.diagnostics import layer_norms
-from sndqn.diagnostics.tables import layer_table
 
 
-def inspect(given: str, evaluation: str | None, sha256: str | None, console: Console) -> None:
+def run(argv: Sequence[str]) -> None:
+    """Shows agents, one after another."""
+    description = "Show an agent: what it learnt, its score, and the norm of every layer."
+    parser = Parser("inspect", description)
+    parser.add_argument("agent", nargs="+", help=f"{AGENT}; or several")
+    add_evaluation(parser)
+    add_pin(parser)
+    arguments = parse(parser, argv)
+    for agent in arguments.agent:
+        inspect(agent, arguments.evaluation, arguments.sha256)
+
+
+def inspect(given: str, evaluation: str | None, sha256: str | None) -> None:
     """Shows an agent.
 
     Args:
         given: As for `sndqn.agents.find_agent`.
         evaluation: Name of the evaluation to show; None for its own.
         sha256: What the SHA-256 of the agent's file must be; None takes any.
-        console: Where to.
     """
+    from sndqn.agents import find_agent, load_agent
+    from sndqn.agents.evaluations import chosen_evaluation, names_of, read_evaluation
+    from sndqn.diagnostics import layer_norms
+    from sndqn.diagnostics.tables import layer_table
+
+    console = make_console()
     place = find_agent(given)
     agent = load_agent(place.file, sha256)
     about = agent.description

@@ -14,13 +14,14 @@ from sndqn.algorithms import C51, DQN, IQN, QRDQN, ValueBasedAlgorithm
 from sndqn.console import Pulse
 from sndqn.envs import EnvSettings, MinAtarSettings, make_env, resolve_env
 from sndqn.errors import ConfigError
-from sndqn.evaluation import EvaluationProtocol, evaluate
+from sndqn.evaluation import evaluate
 from sndqn.networks import NetworkSpec, SpectralSettings
 from sndqn.networks.factory import default_torso
 from sndqn.optimizers import Adam, RMSprop
 from sndqn.policies import SNDQNPolicy, policy_arguments
 from sndqn.training.callbacks import EnvChanges, EvaluationCallback, LogCallback, ProgressCallback
 from sndqn.training.config import OWN_SETTINGS, TrainConfig, make_config
+from sndqn.training.evaluating import evaluation_protocol
 from sndqn.training.signals import StopSignals
 
 _ALGORITHMS: dict[str, type[ValueBasedAlgorithm]] = {
@@ -114,18 +115,13 @@ def _spaces(settings: EnvSettings) -> tuple[Any, Any]:
     return env.observation_space, env.action_space
 
 
-def task_names(config: TrainConfig) -> list[str]:
-    """Gives the names of the environments to learn, one or several."""
-    return [name.strip() for name in config.env.split(",")]
-
-
 def task_configs(config: TrainConfig) -> list[TrainConfig]:
     """Gives each of several tasks a configuration of its own: an equal share of the steps.
 
     Raises:
         ConfigError: The tasks' observations have not one shape; MinAtar's are filled up to have.
     """
-    names = task_names(config)
+    names = config.env_names
     settings = [env_settings(config.model_copy(update={"env": name})) for name in names]
     if len({found.name for found in settings}) < len(names):
         raise ConfigError(f"env: expected different tasks, found {config.env}: name each once")
@@ -289,7 +285,9 @@ def make_callbacks(
     if config.eval_every_timesteps:
         # Other games than the final evaluation's, and few: choosing by those would flatter it.
         trial = replace(
-            protocol(config), episodes=min(config.eval_episodes, 10), seed=config.eval_seed + 1
+            evaluation_protocol(config),
+            episodes=min(config.eval_episodes, 10),
+            seed=config.eval_seed + 1,
         )
 
         def mean_return(network: torch.nn.Module, settings: EnvSettings) -> float:
@@ -308,13 +306,3 @@ def make_callbacks(
         )
         result.insert(0, evaluation)
     return result
-
-
-def protocol(config: TrainConfig) -> EvaluationProtocol:
-    """Writes down how agents are evaluated."""
-    return EvaluationProtocol(
-        episodes=config.eval_episodes,
-        epsilon=config.eval_epsilon,
-        seed=config.eval_seed,
-        max_steps=config.eval_max_steps,
-    )

@@ -389,6 +389,11 @@ class TrainConfig(BaseModel):
             )
         return self
 
+    @property
+    def env_names(self) -> list[str]:
+        """The names of the environments to learn, one or several."""
+        return [name.strip() for name in self.env.split(",")]
+
     def to_yaml(self) -> str:
         """Writes every setting, for `--config` to read."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from sndqn.envs import find_env
 from sndqn.errors import ConfigError
 from sndqn.files.shipped import shipped_dir
 from sndqn.runs.folder import TITLE
@@ -89,18 +90,19 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def layered_config(
-    suite: str, short_name: str, config: str | None, flags: Mapping[str, Any]
-) -> TrainConfig:
+def layered_config(flags: Mapping[str, Any], config: str | None = None) -> TrainConfig:
     """Builds the configuration of a run from its layers.
 
     Args:
-        suite: Of the environment: "atari", "minatar" or "control".
-        short_name: The environment in lower case, "cartpole"; has a file of its own where needed.
+        flags: Settings given one by one, the environment's name among them; they win.
         config: What `--config` was given: the name of a shipped configuration, in the place of the
             suite's own; or a file, on top of that.
-        flags: Settings given one by one; they win.
+
+    Raises:
+        EnvironmentNameError: No environment has this name.
+        ConfigError: As `make_config`.
     """
+    suite, short_name = _place_of(make_config({"env": flags["env"]}))
     chosen = shipped_for(suite, short_name, config) if config is not None else None
     given = read_config(config) if config is not None and chosen is None else {}
     algo = str(flags.get("algo", given.get("algo", "dqn")))
@@ -109,6 +111,13 @@ def layered_config(
     title = {} if config is None else {"title": _title(config)}
     resolved = make_config({**title, **values, **given, **flags})
     return resolved.model_copy(update={"title": None}) if resolved.title == algo else resolved
+
+
+def _place_of(config: TrainConfig) -> tuple[str, str]:
+    """Gives the suite of the environments, and the name of a single one as files have it."""
+    suite, name = find_env(config.env_names[0])
+    short_name = name.rpartition("/")[2].rsplit("-v", 1)[0].lower()
+    return suite, short_name if len(config.env_names) == 1 else ""
 
 
 def _title(config: str) -> str | None:

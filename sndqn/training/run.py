@@ -1,7 +1,7 @@
 """The composition root: everything a training run is made of, on one screen."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -11,21 +11,21 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from sndqn.agents import Agent, load_agent
+from sndqn.agents import load_agent
 from sndqn.agents.evaluations import write_evaluation
 from sndqn.algorithms import MultiTask
 from sndqn.algorithms.acceleration import find_acceleration
-from sndqn.console import Pulse, say
 from sndqn.diagnostics import LayerNorm, layer_norms
 from sndqn.envs import EnvSettings
-from sndqn.evaluation import EvaluationProtocol, EvaluationRecord, evaluate
+from sndqn.evaluation import EvaluationProtocol, EvaluationRecord
 from sndqn.files import sha256_of, write_json, write_text
 from sndqn.runs.checkpoint import Checkpoint, CheckpointStore
 from sndqn.runs.folder import RunFolder, differences, now, provenance
 from sndqn.runs.lock import RunLock
-from sndqn.training.components import make_callbacks, protocol, task_configs, task_names
+from sndqn.training.components import make_callbacks, task_configs
 from sndqn.training.config import TrainConfig, make_config
 from sndqn.training.config_files import read_config
+from sndqn.training.evaluating import evaluation_protocol, play
 from sndqn.training.labels import run_label
 from sndqn.training.resume import (
     CheckpointCallback,
@@ -115,7 +115,7 @@ def _sessions(config: TrainConfig, console: Console, fresh: bool = True) -> list
     default = torch.get_num_threads()
     # The first weights' σ is found on one thread, so that it hangs on no machine's number.
     torch.set_num_threads(config.threads or 1)
-    tasks = task_configs(config) if len(task_names(config)) > 1 else [config]
+    tasks = task_configs(config) if len(config.env_names) > 1 else [config]
     sessions = [Session(task, console, fresh) for task in tasks]
     if not config.threads:
         torch.set_num_threads(default)
@@ -241,7 +241,8 @@ def _training(sessions: list[Session], run: RunFolder, stop: StopSignals) -> Ite
 
 def evaluate_session(session: Session, stop: StopSignals) -> None:
     """Evaluates a saved agent, in every phase of its environment, and measures its layers."""
-    run, evaluation, console = session.run, protocol(session.config), session.console
+    run, console = session.run, session.console
+    evaluation = evaluation_protocol(session.config)
     agent = load_agent(run.agent)
     after = layer_norms(agent.network, agent.network.observation_space)
     layers = json.loads(run.layers.read_text())
@@ -279,52 +280,6 @@ def evaluate_run(
     record = play(agent, evaluation, console, settings, stop)
     write_evaluation(run if phase is None else run.phase(phase), record)
     return record
-
-
-def play(
-    agent: Agent,
-    evaluation: EvaluationProtocol,
-    console: Console,
-    settings: EnvSettings | None = None,
-    stop: StopSignals | None = None,
-) -> EvaluationRecord:
-    """Plays the games of an evaluation, and says how each went; arguments as of `evaluate_run`."""
-    show = episode_line(console, evaluation.episodes)
-
-    def q_values(observation: Any) -> Any:
-        if stop is not None:
-            stop.check()
-        return agent.q_values(observation)
-
-    with Pulse(console) as pulse:
-        record = evaluate(
-            settings or agent.description.settings,
-            q_values,
-            evaluation,
-            on_episode=show,
-            on_step=pulse.of_episodes(evaluation.episodes),
-            agent_sha256=agent.sha256,
-        )
-    say(
-        console,
-        f"Mean return {record.mean:.1f} ± {record.std:.1f} over {evaluation.episodes} episodes "
-        f"(ε {evaluation.epsilon:g}, seed {evaluation.seed}, whole games, raw scores)",
-    )
-    return record
-
-
-def episode_line(console: Console, episodes: int) -> Callable[[int, Any], None]:
-    """Makes the function that says how each evaluated episode went."""
-
-    def show(episode: int, trace: Any) -> None:
-        cut = "" if trace.ended_by == "terminated" else f" ({trace.ended_by})"
-        console.print(
-            f"episode {episode + 1}/{episodes}: return {trace.episode_return:g}, "
-            f"{trace.length} steps{cut}",
-            highlight=False,
-        )
-
-    return show
 
 
 def read_layers(run: RunFolder) -> dict[str, list[LayerNorm]]:

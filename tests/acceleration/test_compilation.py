@@ -458,7 +458,7 @@ flags = {
     "compile": "always", "eval_episodes": 1, "eval_max_steps": 5, "tensorboard": False,
     "runs_dir": sys.argv[1],
 }
-train(layered_config("minatar", "breakout", "iqn", flags))
+train(layered_config(flags, "iqn"))
 """
 
 

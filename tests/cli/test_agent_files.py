@@ -4,20 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from refusals import refusal
 
 from sndqn import cli
 from sndqn.agents import load_agent
 from sndqn.runs.folder import RunFolder
-
-
-def refusal(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:
-        cli.main(command)
-    assert stop.value.code == 2
-    error = capsys.readouterr().err
-    assert len(error.splitlines()) <= 2
-    return error
 
 
 def test_an_agent_file_alone_is_evaluated_beside_it_replayed_and_inspected(

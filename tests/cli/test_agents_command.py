@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from refusals import refusal
 
 from sndqn import cli
 from sndqn.runs.folder import RunFolder
@@ -16,15 +17,6 @@ def added(run: RunFolder, installed: Path, capsys: pytest.CaptureFixture[str]) -
     assert cli.main(["agents", "add", str(run.path), "--name", "tiny"]) == 0
     assert "Next: sndqn agents CartPole/tiny" in capsys.readouterr().out
     return installed / "CartPole" / "tiny"
-
-
-def refusal(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    with pytest.raises(SystemExit) as stop:
-        cli.main(command)
-    assert stop.value.code == 2
-    error = capsys.readouterr().err
-    assert len(error.splitlines()) <= 2
-    return error
 
 
 def test_an_added_agent_has_its_files_and_the_index_their_digests(added: Path) -> None:

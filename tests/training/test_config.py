@@ -148,7 +148,8 @@ def test_an_unknown_configuration_lists_those_there_are() -> None:
 @pytest.mark.parametrize("name", shipped_configs())
 def test_every_shipped_configuration_is_valid_and_says_its_source(name: str) -> None:
     suite, _ = name.split("/")
-    config = layered_config(suite, "some", name, {"env": "CartPole"})
+    env = {"atari": "Breakout", "minatar": "MinAtar/Breakout", "control": "CartPole"}[suite]
+    config = layered_config({"env": env}, name)
     values = read_config(name)
     assert config.algo == values.get("algo", "dqn")
     assert config.gamma == values["gamma"]
@@ -158,7 +159,7 @@ def test_every_shipped_configuration_is_valid_and_says_its_source(name: str) -> 
 def test_flags_win_over_a_file_and_a_file_over_the_shipped_defaults(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("batch_size: 16\ngamma: 0.9\n")
-    config = layered_config("control", "cartpole", str(path), {"env": "CartPole", "gamma": "0.8"})
+    config = layered_config({"env": "CartPole", "gamma": "0.8"}, str(path))
     assert config.gamma == 0.8
     assert config.batch_size == 16
     assert config.learning_rate == read_config("control/dqn-cartpole")["learning_rate"]

@@ -12,9 +12,7 @@ from sndqn.training.labels import run_label
 
 
 def label(config: str | None = None, **flags: Any) -> str:
-    return run_label(
-        layered_config("atari", "breakout", config, {"env": "Breakout", **flags}), flags
-    )
+    return run_label(layered_config({"env": "Breakout", **flags}, config), flags)
 
 
 def test_the_name_says_the_configuration_sn_and_what_flags_changed() -> None:
@@ -64,13 +62,13 @@ def test_a_title_is_the_files_or_the_one_typed_and_comes_back_from_a_runs_own_co
 ) -> None:
     path = tmp_path / "my settings.yaml"
     path.write_text("batch_size: 7\n")
-    config = layered_config("atari", "breakout", str(path), {"env": "Breakout"})
+    config = layered_config({"env": "Breakout"}, str(path))
     assert config.title == "my-settings"
-    typed = layered_config("atari", "breakout", str(path), {"env": "Breakout", "title": "mine"})
+    typed = layered_config({"env": "Breakout", "title": "mine"}, str(path))
     assert run_label(typed) == "mine-sn-2-seed0"
     again = tmp_path / "config.yaml"
-    for written in (typed, layered_config("atari", "breakout", None, {"env": "Breakout"})):
+    for written in (typed, layered_config({"env": "Breakout"})):
         again.write_text(written.to_yaml())
-        assert layered_config("atari", "breakout", str(again), {}) == written
+        assert layered_config({"env": "Breakout"}, str(again)) == written
     with pytest.raises(ConfigError, match="title"):
         make_config({"env": "Breakout", "title": "../up"})

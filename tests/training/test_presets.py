@@ -81,23 +81,23 @@ def test_a_configuration_named_after_a_paper_has_sn_only_where_the_paper_has(nam
 
 
 def test_a_flag_puts_sn_on_a_papers_agent() -> None:
-    plain = layered_config("atari", "breakout", "c51", {"env": "Breakout"})
-    held = layered_config("atari", "breakout", "c51", {"env": "Breakout", "sn_layers": "-2"})
+    plain = layered_config({"env": "Breakout"}, "c51")
+    held = layered_config({"env": "Breakout", "sn_layers": "-2"}, "c51")
     assert (plain.sn_layers, held.sn_layers) == ("none", "-2")
     assert held == plain.model_copy(update={"sn_layers": "-2"})
 
 
 def test_a_shipped_name_is_found_for_its_suite_and_environment() -> None:
-    found = layered_config("control", "cartpole", "rainbow", {"env": "CartPole"})
+    found = layered_config({"env": "CartPole"}, "rainbow")
     assert (found.algo, found.noisy, found.v_max) == ("c51", True, 100.0)
-    assert layered_config("atari", "pong", "rainbow", {"env": "Pong"}).v_max == 10.0
-    assert layered_config("control", "acrobot", None, {"env": "x", "algo": "c51"}).n_atoms == 101
-    assert layered_config("atari", "pong", "dqn-nature", {"env": "x"}).optimizer == "rmsprop"
+    assert layered_config({"env": "Pong"}, "rainbow").v_max == 10.0
+    assert layered_config({"env": "Acrobot", "algo": "c51"}).n_atoms == 101
+    assert layered_config({"env": "Pong"}, "dqn-nature").optimizer == "rmsprop"
 
 
 def test_a_file_lies_on_top_of_the_suites_own_configuration(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("algo: qr-dqn\nbatch_size: 7\n")
-    config = layered_config("minatar", "breakout", str(path), {"env": "x", "gamma": 0.5})
+    config = layered_config({"env": "MinAtar/Breakout", "gamma": 0.5}, str(path))
     assert (config.algo, config.batch_size, config.n_quantiles) == ("qr-dqn", 7, 51)
     assert config.gamma == 0.5

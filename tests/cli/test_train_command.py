@@ -1,4 +1,4 @@
-"""The commands, as people type them: what they leave, what they print, what they refuse."""
+"""`sndqn train`: what it leaves, what it prints, what it refuses."""
 
 import importlib.util
 import json
@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from sndqn import cli
-from sndqn.errors import TraceError
-from sndqn.evaluation import read_episode, read_episodes, replay_trace
+from sndqn.evaluation import read_episodes
 from sndqn.runs.folder import RunFolder
 
 QUICK = ["--total-timesteps", "600", "--learning-starts", "200", "--eval-episodes", "2"]
@@ -90,107 +89,11 @@ def test_a_run_is_repeated_by_its_own_configuration(
     assert f"Next: sndqn replay {twin.path}" in capsys.readouterr().out
 
 
-def test_replay_writes_a_video_with_a_frame_per_step(
-    run: RunFolder, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.main(["replay", str(run.path), "--episode", "0", "--values"]) == 0
-    trace = read_episode(run.episodes, 0)
-    out = capsys.readouterr().out
-    assert f"{trace.length + 1} frames" in out
-    assert (run.videos / "episode-000-values.mp4").stat().st_size > 1000
-
-
-def test_a_changed_action_is_refused(
-    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    trace = read_episode(run.episodes, 0)
-    actions = trace.actions.copy()
-    actions[3] = 1 - actions[3]
-    forged = type(trace)(
-        **{name: getattr(trace, name) for name in trace.__dataclass_fields__} | {"actions": actions}
-    )
-    with pytest.raises(TraceError, match="step"):
-        list(replay_trace(forged))
-    path = tmp_path / "edited.trace.json"
-    content = trace.to_dict()
-    content["seed"] += 1
-    path.write_text(json.dumps(content))
-    with pytest.raises(SystemExit) as stop:
-        cli.main(["replay", str(path)])
-    assert stop.value.code == 2
-    assert "changed after it was written" in capsys.readouterr().err
-    assert not list(tmp_path.glob("*.mp4"))
-
-
-def test_evaluate_again_gives_the_same_scores(
-    run: RunFolder, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = json.loads(run.evaluation.read_text())
-    assert cli.main(["evaluate", str(run.path)]) == 0
-    assert json.loads(run.evaluation.read_text()) == before
-
-
-def test_inspect_lists_every_layer_with_its_norm(
-    run: RunFolder, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for what in (run.path, run.agent):
-        assert cli.main(["inspect", str(what)]) == 0
-        out = capsys.readouterr().out
-        assert "q_net.0" in out
-        assert "normalize to 1" in out
-
-
 @pytest.mark.parametrize("form", [["--sn-layers", "-2,-3"], ["--sn-layers=-2,-3"]])
 def test_selections_that_begin_with_a_dash_are_values(form: list[str], tmp_path: Path) -> None:
     command = ["train", "--env", "CartPole", "--runs-dir", str(tmp_path), *form, *QUICK]
     assert cli.main([*command, "--eval-episodes", "1"]) == 0
     assert "sn_layers: -2,-3" in RunFolder.open(tmp_path / "CartPole-v1").config.read_text()
-
-
-@pytest.mark.parametrize(
-    ("command", "message"),
-    [
-        ("train --env Breakot", "Breakout"),
-        ("train --env Pendulum-v1", "Discrete"),
-        ("train --env CartPole --sn-layers -9", "-3: q_net.0"),
-        ("train --env CartPole --sn-layers conv9", "-3: q_net.0"),
-        ("train --env CartPole --algo sarsa", "'qr-dqn' or 'iqn', found 'sarsa'"),
-        ("train --env CartPole --leraning-rate 1", "did you mean --learning-rate?"),
-        ("train --env CartPole --gamma 2", "gamma: expected less than or equal to 1"),
-        ("train --env CartPole --batch-size -3", "batch_size: expected greater than 0"),
-        ("train --env CartPole --fire-reset", "fire_reset"),
-        ("train --env CartPole --protocol nature", "protocol"),
-        ("train --env CartPole --torso nature_cnn", "expected observations of (channels"),
-        ("train --env CartPole --config nothing.yaml", "no file and no shipped configuration"),
-        ("train --env CartPole --total-timesteps 10", "nothing would be learnt"),
-        ("train --env BreakoutDeterministic-v4", "16 frames per step. Type Breakout"),
-        ("train", "Type --env NAME"),
-        ("train --env", "expected"),
-        ("train --env --seed 3", "expected a value"),
-        ("trian", "did you mean train?"),
-        ("evaluate nowhere", "expected the folder of a run"),
-        ("replay nowhere", "expected the folder of a run"),
-        ("inspect nowhere", "expected the folder of a run"),
-        ("evaluate", "required: agent"),
-        ("evaluate . --episodes many", "--episodes"),
-    ],
-)
-def test_bad_input_gets_two_lines_status_2_and_writes_nothing(
-    command: str,
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as stop:
-        cli.main(command.split())
-    assert stop.value.code == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert 1 <= len(error.splitlines()) <= 2
-    assert "Traceback" not in error
-    assert not list(tmp_path.iterdir())
 
 
 def test_an_unwritable_runs_folder_is_refused_in_one_line(
@@ -217,35 +120,6 @@ def test_a_missing_extra_says_what_to_install(
     assert stop.value.code == 2
     assert 'pip install "sndqn[minatar]"' in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
-
-
-def test_help_imports_neither_torch_nor_gymnasium() -> None:
-    check = (
-        "import sys; from sndqn import cli; cli.main(['--help']); "
-        "assert not {'torch', 'gymnasium', 'pydantic', 'numpy'} & set(sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "sndqn train --env Breakout --sn-layers -2" in done.stdout
-
-
-def test_listing_the_agents_imports_neither_torch_nor_gymnasium() -> None:
-    check = (
-        "import sys; from sndqn import cli; "
-        "cli.main(['agents']); cli.main(['agents', 'CartPole/sn']); "
-        "assert not {'torch', 'gymnasium', 'pydantic', 'numpy'} & set(sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "MinAtar/Breakout/sn" in done.stdout
-
-
-def test_help_of_each_command_lists_its_options(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in cli.COMMANDS:
-        with pytest.raises(SystemExit) as stop:
-            cli.main([command, "--help"])
-        assert stop.value.code == 0
-        assert "usage: sndqn " + command in capsys.readouterr().out
 
 
 def test_ctrl_c_saves_the_agent_so_far_and_ends_with_130(tmp_path: Path) -> None:

@@ -1,23 +1,15 @@
-"""`sndqn export` and `sndqn import-sb3`, as people type them."""
+"""`sndqn export`: an agent for other tools, and its way back."""
 
 import sys
 from pathlib import Path
 
 import pytest
+from refusals import refusal
 from stable_baselines3 import DQN
 
 from sndqn import cli
 from sndqn.agents import load_agent
 from sndqn.runs.folder import RunFolder
-
-
-def refusal(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    with pytest.raises(SystemExit) as stop:
-        cli.main(command)
-    assert stop.value.code == 2
-    error = capsys.readouterr().err
-    assert len(error.splitlines()) <= 2
-    return error
 
 
 def test_an_agent_goes_out_to_stable_baselines3_and_comes_back(
@@ -47,16 +39,6 @@ def test_an_exported_agent_file_is_the_same_file_under_another_name(
     assert cli.main(command) == 0
     assert path.read_bytes() == run.agent.read_bytes()
     assert "exists already" in refusal(command, capsys)
-
-
-def test_an_agent_for_another_environment_is_refused_and_nothing_written(
-    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    zip_file, output = tmp_path / "run.zip", tmp_path / "new.safetensors"
-    assert cli.main(["export", str(run.path), "--format", "sb3", "--output", str(zip_file)]) == 0
-    command = ["import-sb3", str(zip_file), "--env", "Acrobot", "--output", str(output)]
-    assert "q_net.0.weight" in refusal(command, capsys)
-    assert not output.exists()
 
 
 def test_onnx_where_it_is_not_installed_says_what_to_type(

@@ -1,0 +1,98 @@
+"""Which recorded episode someone means: one of an evaluation, or of a file of traces."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sndqn.agents.evaluations import chosen_evaluation, names_of, read_evaluation, read_trace_of
+from sndqn.agents.find import AgentPlace, find_agent
+from sndqn.errors import RunFolderError
+from sndqn.evaluation import Trace, read_episode, read_episodes, read_trace
+from sndqn.runs.folder import RunFolder
+
+_MAX_EPISODES = 10**6
+
+
+@dataclass(frozen=True)
+class RecordedEpisode:
+    """An episode to replay.
+
+    Attributes:
+        trace: Its record.
+        name: What to call it: "episode-003".
+        agent: The file of the agent that played it.
+        videos: Folder for its videos.
+        whose: Words that say which evaluation it is of.
+    """
+
+    trace: Trace
+    name: str
+    agent: Path
+    videos: Path
+    whose: str = ""
+
+
+def find_episode(given: str, episode: str, evaluation: str | None = None) -> RecordedEpisode:
+    """Finds the episode that someone typed.
+
+    Args:
+        given: A file of traces, or as for `find_agent`.
+        episode: Its number, or "best".
+        evaluation: Name of the evaluation it is of; None for the agent's own.
+
+    Raises:
+        RunFolderError: There is none.
+        TraceError: Its record is damaged.
+    """
+    path = Path(given)
+    if path.suffix in (".json", ".jsonl"):
+        return _in_file(path, episode)
+    place = find_agent(given)
+    folder, which = chosen_evaluation(place, evaluation)
+    videos = place.output.videos if folder is place.folder else folder.videos
+    record = read_evaluation(folder)
+    if record is None:
+        raise RunFolderError(
+            f"{given} has no evaluation of its own yet: type {_remedy(given, place)}"
+        )
+    if episode == "best":
+        number = record.returns.index(record.max)
+    else:
+        number = _number(episode, len(record.episodes) - 1)
+    trace = read_trace_of(folder, number)
+    return RecordedEpisode(trace, _name(number), place.file, videos, f" of {which}")
+
+
+def _in_file(path: Path, episode: str) -> RecordedEpisode:
+    """Finds an episode in a file of one trace, or of an evaluation's."""
+    agents = [RunFolder(folder).agent for folder in path.absolute().parents[:4]]
+    agent = next((file for file in agents if file.is_file()), agents[0])
+    if path.suffix == ".json":
+        name = path.name.removesuffix(".trace.json")
+        return RecordedEpisode(read_trace(path), name, agent, path.parent)
+    if episode == "best":
+        numbered = enumerate(read_episodes(path))
+        number, trace = max(numbered, key=lambda each: each[1].episode_return, default=(0, None))
+    else:
+        number, trace = _number(episode, _MAX_EPISODES), None
+    trace = trace or read_episode(path, number)
+    return RecordedEpisode(trace, _name(number), agent, RunFolder(path.parent).videos)
+
+
+def _remedy(given: str, place: AgentPlace) -> str:
+    others = names_of(place.output)
+    if not others:
+        return f"sndqn evaluate {given}"
+    more = f", or {', '.join(others[1:])}" if others[1:] else ""
+    return f"--evaluation {others[0]}{more}"
+
+
+def _number(episode: str, last: int) -> int:
+    if not (episode.isascii() and episode.isdigit() and len(episode) < 10 and int(episode) <= last):
+        raise RunFolderError(
+            f"--episode: expected best or a number from 0 to {last}, found {episode!r}"
+        )
+    return int(episode)
+
+
+def _name(number: int) -> str:
+    return f"episode-{number:03d}"

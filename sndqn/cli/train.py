@@ -1,0 +1,151 @@
+"""`sndqn train`: trains an agent and evaluates it, or goes on with a training."""
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+from sndqn.cli.options import Parser, add_code, fail, make_console, use_code
+from sndqn.console import say
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+
+def run(argv: Sequence[str]) -> None:
+    """Trains, or goes on with the run that --resume names."""
+    parser = Parser(
+        "train",
+        "Train an agent, evaluate it, and leave everything in a run folder.",
+        usage="sndqn train --env ENV [--sn-layers LAYERS] [options]",
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="YAML file with settings, or the name of a shipped one, such as dqn-nature",
+    )
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="folder of an interrupted run, to go on with; takes no other option",
+    )
+    add_code(parser)
+    _add_settings(parser)
+    flags = _flags(parser.parse_args(_join_values(argv, parser)))
+    use_code(flags.get("imports"), flags.get("wrappers"))
+    if "resume" in flags:
+        _resume(flags.pop("resume"), flags)
+    else:
+        _train(flags.pop("config", None), flags)
+
+
+def _train(config: str | None, flags: dict[str, Any]) -> None:
+    """Trains an agent.
+
+    Args:
+        config: A file, or the name of a shipped configuration.
+        flags: Settings given one by one.
+    """
+    from sndqn.training.config import AlgorithmName, make_config
+    from sndqn.training.config_files import layered_config, shipped_configs
+
+    algo = flags.get("algo")
+    if algo not in get_args(AlgorithmName) and any(
+        name.endswith(f"/{algo}") for name in shipped_configs()
+    ):
+        fail(f"algo: {algo} is a configuration. Type --config {algo}")
+    # Says that --env is missing, or what else is wrong with it.
+    first = {name: value for name, value in flags.items() if name in ("env", "algo")}
+    use_code(make_config(first if "env" in flags else flags).imports, option="--env")
+    resolved = layered_config(flags, config)
+
+    from sndqn.training.run import train
+
+    _keep_freed_memory()
+    console = make_console()
+    path = train(resolved, console, flags).path
+    code = [f" --import {module}" for module in resolved.imports]
+    code += [f" --wrapper {wrapper}" for wrapper in resolved.wrappers]
+    say(console, f"Next: sndqn replay {path}{''.join(code)}", style="bold")
+
+
+def _resume(path: str, flags: dict[str, Any]) -> None:
+    """Goes on with a run; code is the only other thing to type."""
+    others = [name for name in flags if name not in ("imports", "wrappers")]
+    if others:
+        option = "--" + others[0].replace("_", "-")
+        fail(f"--resume: goes on with the run's own settings: leave out {option}")
+
+    from sndqn.training.run import resume
+
+    _keep_freed_memory()
+    console = make_console()
+    say(console, f"Next: sndqn replay {resume(path, console).path}", style="bold")
+
+
+def _keep_freed_memory() -> None:
+    """Makes updates allocate faster: for a process that trains and does nothing else."""
+    from sndqn.algorithms.acceleration import find_acceleration
+
+    acceleration = find_acceleration()
+    if acceleration is not None:
+        acceleration.keep_freed_memory()
+
+
+def _add_settings(parser: Parser) -> None:
+    """Adds an option for each setting of a configuration, by section."""
+    from sndqn.training.config import SECTIONS, TrainConfig
+
+    group: Any = parser
+    for name, field in TrainConfig.model_fields.items():
+        if name in SECTIONS:
+            group = parser.add_argument_group(SECTIONS[name])
+        if name in ("imports", "wrappers"):
+            continue  # --import and --wrapper, as everywhere
+        text = (field.description or "").replace("%", "%%")
+        option = "--" + name.replace("_", "-")
+        if field.annotation in (bool, bool | None):
+            group.add_argument(option, action=argparse.BooleanOptionalAction, help=text)
+        else:
+            default = "" if field.is_required() or field.default is None else f" ({field.default})"
+            group.add_argument(option, metavar=_metavar(name, field), help=text + default)
+
+
+def _metavar(name: str, field: "FieldInfo") -> str:
+    """Names an option's value: the choices where it has some, else the option's last word."""
+    if get_origin(field.annotation) is Literal:
+        return "{" + ",".join(map(str, get_args(field.annotation))) + "}"
+    return name.rsplit("_", 1)[-1].upper()
+
+
+def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Gives what was typed by name; "none" is no value, for a setting that may have none."""
+    from sndqn.training.config import TrainConfig
+
+    flags = vars(arguments)
+    for name, value in flags.items():
+        field = TrainConfig.model_fields.get(name)
+        if value == "none" and field is not None and type(None) in get_args(field.annotation):
+            flags[name] = None
+    return flags
+
+
+def _join_values(argv: Sequence[str], parser: Parser) -> list[str]:
+    """Writes `--option value` as `--option=value`.
+
+    argparse takes a value such as -2,-3 for an option of its own unless it is joined.
+    """
+    takes_value = {
+        option
+        for action in parser._actions
+        if action.nargs is None and action.metavar is not None
+        for option in action.option_strings
+    }
+    joined: list[str] = []
+    rest = iter(argv)
+    for word in rest:
+        value = next(rest, None) if word in takes_value else None
+        if value is not None and value.startswith("--"):
+            parser.error(f"{word}: expected a value, found the option {value}")
+        joined.append(word if value is None else f"{word}={value}")
+    return joined

@@ -1,0 +1,68 @@
+"""`sndqn replay`: episodes are proved, drawn, and written by themselves."""
+
+import json
+from pathlib import Path
+
+import pytest
+from refusals import refusal
+
+from sndqn import cli
+from sndqn.errors import TraceError
+from sndqn.evaluation import read_episode, read_trace, replay_trace
+from sndqn.runs.folder import RunFolder
+
+
+def test_replay_writes_a_video_with_a_frame_per_step(
+    run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["replay", str(run.path), "--episode", "0", "--values"]) == 0
+    trace = read_episode(run.episodes, 0)
+    out = capsys.readouterr().out
+    assert f"{trace.length + 1} frames" in out
+    assert (run.videos / "episode-000-values.mp4").stat().st_size > 1000
+
+
+def test_a_changed_action_is_refused(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = read_episode(run.episodes, 0)
+    actions = trace.actions.copy()
+    actions[3] = 1 - actions[3]
+    forged = type(trace)(
+        **{name: getattr(trace, name) for name in trace.__dataclass_fields__} | {"actions": actions}
+    )
+    with pytest.raises(TraceError, match="step"):
+        list(replay_trace(forged))
+    path = tmp_path / "edited.trace.json"
+    content = trace.to_dict()
+    content["seed"] += 1
+    path.write_text(json.dumps(content))
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["replay", str(path)])
+    assert stop.value.code == 2
+    assert "changed after it was written" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.mp4"))
+
+
+def test_one_episode_is_written_as_a_trace_of_its_own_once_it_is_proved(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.trace.json"
+    command = ["replay", str(run.path), "--episode", "1", "--output", str(path)]
+    assert cli.main(command) == 0
+    assert "replayed exactly" in capsys.readouterr().out
+    assert read_trace(path) == read_episode(run.episodes, 1)
+    path.unlink()
+    run.episodes.write_text(
+        run.episodes.read_text().replace('"versions":{', '"versions":{"x":"1",')
+    )
+    assert "changed after it was written" in refusal(command, capsys)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("episode", ["2", "-1", "last", "1" * 20])
+def test_an_episode_that_is_none_is_refused(
+    run: RunFolder, episode: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for given in (str(run.path), str(run.episodes)):
+        assert "expected " in refusal(["replay", given, f"--episode={episode}"], capsys)
