@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from sndqn.cli.options import Parser, make_console, new_file, parse, use_code
 from sndqn.console import say
@@ -13,6 +14,8 @@ _UNTOLD = ("activation", "sn_mode", "v_min", "v_max", "n_acting_quantiles")
 
 def run(argv: Sequence[str]) -> None:
     """Makes an agent file of the weights in a zip."""
+    from sndqn.training.settings import Network, SpectralNorm
+
     parser = Parser(
         "import-sb3",
         "Take the weights, and nothing else, out of a zip that Stable-Baselines3's save() wrote, "
@@ -28,13 +31,13 @@ def run(argv: Sequence[str]) -> None:
     )
     parser.add_argument(
         "--activation",
-        choices=("relu", "tanh", "elu", "gelu", "silu"),
+        choices=get_args(Network.model_fields["activation"].annotation),
         default="relu",
         help="of its hidden layers, which the weights do not tell (relu)",
     )
     parser.add_argument(
         "--sn-mode",
-        choices=("normalize", "shrink", "track"),
+        choices=get_args(SpectralNorm.model_fields["sn_mode"].annotation),
         default="normalize",
         help="of its layers under SN, which the weights do not tell (normalize)",
     )

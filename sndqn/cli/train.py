@@ -46,8 +46,9 @@ def _train(config: str | None, flags: dict[str, Any]) -> None:
         config: A file, or the name of a shipped configuration.
         flags: Settings given one by one.
     """
-    from sndqn.training.config import AlgorithmName, make_config
+    from sndqn.training.config import make_config
     from sndqn.training.config_files import layered_config, shipped_configs
+    from sndqn.training.settings import AlgorithmName
 
     algo = flags.get("algo")
     if algo not in get_args(AlgorithmName) and any(
@@ -94,21 +95,21 @@ def _keep_freed_memory() -> None:
 
 def _add_settings(parser: Parser) -> None:
     """Adds an option for each setting of a configuration, by section."""
-    from sndqn.training.config import SECTIONS, TrainConfig
+    from sndqn.training.settings import SECTIONS
 
-    group: Any = parser
-    for name, field in TrainConfig.model_fields.items():
-        if name in SECTIONS:
-            group = parser.add_argument_group(SECTIONS[name])
-        if name in ("imports", "wrappers"):
-            continue  # --import and --wrapper, as everywhere
-        text = (field.description or "").replace("%", "%%")
-        option = "--" + name.replace("_", "-")
-        if field.annotation in (bool, bool | None):
-            group.add_argument(option, action=argparse.BooleanOptionalAction, help=text)
-        else:
-            default = "" if field.is_required() or field.default is None else f" ({field.default})"
-            group.add_argument(option, metavar=_metavar(name, field), help=text + default)
+    for section in SECTIONS:
+        group = parser.add_argument_group(section.heading)
+        for name, field in section.model_fields.items():
+            if name in ("imports", "wrappers"):
+                continue  # --import and --wrapper, as everywhere
+            text = (field.description or "").replace("%", "%%")
+            option = "--" + name.replace("_", "-")
+            if field.annotation in (bool, bool | None):
+                group.add_argument(option, action=argparse.BooleanOptionalAction, help=text)
+                continue
+            if not field.is_required() and field.default is not None:
+                text += f" ({field.default})"
+            group.add_argument(option, metavar=_metavar(name, field), help=text)
 
 
 def _metavar(name: str, field: "FieldInfo") -> str:

@@ -20,8 +20,9 @@ from sndqn.networks.factory import default_torso
 from sndqn.optimizers import Adam, RMSprop
 from sndqn.policies import SNDQNPolicy, policy_arguments
 from sndqn.training.callbacks import EnvChanges, EvaluationCallback, LogCallback, ProgressCallback
-from sndqn.training.config import OWN_SETTINGS, TrainConfig, make_config
+from sndqn.training.config import TrainConfig, make_config
 from sndqn.training.evaluating import evaluation_protocol
+from sndqn.training.settings import OWNERS, Environment, Exploration, Learning
 from sndqn.training.signals import StopSignals
 
 _ALGORITHMS: dict[str, type[ValueBasedAlgorithm]] = {
@@ -30,48 +31,6 @@ _ALGORITHMS: dict[str, type[ValueBasedAlgorithm]] = {
     "qr-dqn": QRDQN,
     "iqn": IQN,
 }
-# Fields of the configuration that are arguments of every algorithm, by the same name.
-_FLAGS = (
-    "double",
-    "munchausen",
-    "munchausen_scale",
-    "munchausen_temperature",
-    "munchausen_clip",
-    "n_steps",
-    "prioritized",
-    "priority_exponent",
-    "importance_exponent",
-    "gradient_penalty",
-    "gradient_penalty_threshold",
-    "exploration",
-    "exploration_initial_eps",
-    "exploration_final_eps",
-    "overlap",
-    "learning_starts",
-    "batch_size",
-    "tau",
-    "gamma",
-    "target_update_interval",
-    "max_grad_norm",
-    "seed",
-    "device",
-)
-_ENV_SETTINGS = (
-    "sticky_actions",
-    "noop_max",
-    "life_loss",
-    "clip_rewards",
-    "fire_reset",
-    "frame_skip",
-    "max_frames",
-    "full_action_space",
-    "minimal_actions",
-    "difficulty_ramping",
-    "n_channels",
-    "env_kwargs",
-)
-
-
 _TORSO_SIZES: dict[str, tuple[str, ...]] = {
     "mlp": ("features_dim",),
     "nature_cnn": ("features_dim",),
@@ -83,14 +42,8 @@ _TORSO_SIZES: dict[str, tuple[str, ...]] = {
 
 def env_settings(config: TrainConfig, **changes: Any) -> EnvSettings:
     """Resolves the environment and its settings, some of them changed; touches nothing."""
-    given = {name: getattr(config, name) for name in _ENV_SETTINGS}
-    return resolve_env(
-        config.env,
-        config.protocol,
-        modules=config.imports,
-        wrappers=config.wrappers,
-        **{**given, **changes},
-    )
+    settings = {**config.section(Environment), **changes}
+    return resolve_env(config.env, modules=config.imports, wrappers=config.wrappers, **settings)
 
 
 def env_phases(config: TrainConfig) -> dict[int, EnvSettings]:
@@ -225,8 +178,16 @@ def make_model(config: TrainConfig, env: Any, network: NetworkSpec) -> ValueBase
 
 
 def _make_model(config: TrainConfig, env: Any, network: NetworkSpec) -> ValueBasedAlgorithm:
-    train_freq, gradient_steps = update_rhythm(config)
-    own = {name: getattr(config, name) for name in OWN_SETTINGS}
+    settings = {
+        name: value
+        for name, value in config.section(Learning, Exploration).items()
+        if value is not None or name not in OWNERS
+    }
+    total = config.total_timesteps
+    # A replay never needs to hold more than the run will see.
+    settings["buffer_size"] = min(config.buffer_size, total + config.n_envs)
+    settings["train_freq"], settings["gradient_steps"] = update_rhythm(config)
+    warmup, end = (settings.pop(f"exploration_{when}timesteps") for when in ("warmup_", ""))
     compiles: dict[str, Any] = {"auto": "auto", "always": True, "never": False}
     return _ALGORITHMS[config.algo](
         SNDQNPolicy,
@@ -236,16 +197,13 @@ def _make_model(config: TrainConfig, env: Any, network: NetworkSpec) -> ValueBas
             if config.learning_rate_decay
             else config.learning_rate
         ),
-        # A replay never needs to hold more than the run will see.
-        buffer_size=min(config.buffer_size, config.total_timesteps + config.n_envs),
-        train_freq=train_freq,
-        gradient_steps=gradient_steps,
-        exploration_warmup_fraction=config.exploration_warmup_timesteps / config.total_timesteps,
-        exploration_fraction=config.exploration_timesteps / config.total_timesteps,
+        exploration_warmup_fraction=warmup / total,
+        exploration_fraction=end / total,
         compile=compiles[config.compile],
+        seed=config.seed,
+        device=config.device,
         policy_kwargs={**policy_arguments(network), **_optimizer(config)},
-        **{name: getattr(config, name) for name in _FLAGS},
-        **{name: value for name, value in own.items() if value is not None},
+        **settings,
     )
 
 

@@ -13,17 +13,14 @@ from sndqn.evaluation import EvaluationProtocol, EvaluationRecord, evaluate
 from sndqn.runs.folder import RunFolder
 from sndqn.training.config import TrainConfig, make_config
 from sndqn.training.config_files import read_config
+from sndqn.training.settings import Evaluation
 from sndqn.training.signals import StopSignals
 
 
 def evaluation_protocol(config: TrainConfig) -> EvaluationProtocol:
     """Writes down how a configuration's agents are evaluated."""
-    return EvaluationProtocol(
-        episodes=config.eval_episodes,
-        epsilon=config.eval_epsilon,
-        seed=config.eval_seed,
-        max_steps=config.eval_max_steps,
-    )
+    settings = config.section(Evaluation)
+    return EvaluationProtocol(**{n.removeprefix("eval_"): value for n, value in settings.items()})
 
 
 def protocol_of(agent: Agent, folder: RunFolder) -> EvaluationProtocol:

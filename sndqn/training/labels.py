@@ -7,15 +7,13 @@ from typing import Any
 
 from sndqn.files import sha256_of
 from sndqn.training.config import TrainConfig
+from sndqn.training.settings import Evaluation, Machine
 
 _LONGEST_PART = 24
 _LONGEST = 80
 # They stand elsewhere in the name, or change nothing that is learnt.
-_LEFT_OUT = {
-    *("env", "title", "seed", "sn_layers", "imports", "runs_dir", "device", "threads", "compile"),
-    *("log_every_timesteps", "tensorboard", "checkpoint_every_timesteps", "keep_checkpoints"),
-    *("eval_episodes", "eval_seed", "eval_epsilon", "eval_max_steps"),
-}
+_LEFT_OUT = {"env", "title", "seed", "sn_layers", "imports"}
+_LEFT_OUT |= Machine.model_fields.keys() | Evaluation.model_fields.keys()
 _SHORT = {
     "total_timesteps": "steps",
     "learning_rate": "lr",
