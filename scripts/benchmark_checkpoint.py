@@ -26,32 +26,31 @@ from rich.console import Console
 
 from sndqn.runs.checkpoint import CheckpointStore
 from sndqn.runs.folder import RunFolder
-from sndqn.training.components import make_callbacks
+from sndqn.training.build import build, task_callbacks
+from sndqn.training.checkpoints import Checkpoints
 from sndqn.training.config_files import layered_config
-from sndqn.training.resume import Checkpoints, Part
-from sndqn.training.session import Session
+from sndqn.training.plan import plan
 from sndqn.training.signals import StopSignals
+from sndqn.training.task_state import TaskState
 
 
-def make(folder: Path, transitions: int, n_envs: int) -> tuple[Session, Checkpoints]:
+def make(folder: Path, transitions: int, n_envs: int) -> tuple[TaskState, Checkpoints]:
     """Makes the training of the shipped Breakout settings, its folder open, and its checkpoints."""
     flags = {
         "env": "Breakout", "sn_layers": "-2", "buffer_size": transitions, "n_envs": n_envs,
         "total_timesteps": 10 * transitions, "tensorboard": False, "threads": 2,
     }  # fmt: skip
-    config = layered_config(flags)
-    session = Session(config, Console(quiet=True))
+    (state,) = build(plan(layered_config(flags)), Console(quiet=True))
     folder.mkdir(parents=True)
-    session.run = RunFolder(folder)
-    session.open_run(None)
-    session.callbacks = make_callbacks(config, session.phases, session.console, StopSignals())
-    part = Part(session.model, session.callbacks)
-    return session, Checkpoints(CheckpointStore(folder), [part])
+    state.run = RunFolder(folder)
+    state.open_folder()
+    state.callbacks = task_callbacks(state, StopSignals())
+    return state, Checkpoints(CheckpointStore(folder), [state])
 
 
-def record(session: Session, steps: int) -> list[tuple[Any, ...]]:
+def record(state: TaskState, steps: int) -> list[tuple[Any, ...]]:
     """Plays so many vector steps at random; gives what the replay is to store."""
-    model: Any = session.model
+    model: Any = state.model
     draw = np.random.default_rng(0)
     recorded, before = [], model._last_obs
     for _ in range(steps):
@@ -62,10 +61,10 @@ def record(session: Session, steps: int) -> list[tuple[Any, ...]]:
 
 
 def store(
-    session: Session, checkpoints: Checkpoints, recorded: Iterable[tuple[Any, ...]]
+    state: TaskState, checkpoints: Checkpoints, recorded: Iterable[tuple[Any, ...]]
 ) -> list[float]:
     """Stores vector steps; gives the seconds that saving each chunk of frames took."""
-    model: Any = session.model
+    model: Any = state.model
     waits = []
     for model._last_obs, actions, new, rewards, dones, infos in recorded:
         model._store_transition(model.replay_buffer, actions, new, rewards, dones, infos)
@@ -89,20 +88,20 @@ def main() -> None:
     need(output=options.output)
     torch.set_num_threads(2)
     root = options.folder or Path(tempfile.mkdtemp())
-    session, checkpoints = make(root / "run", options.transitions, options.n_envs)
-    model: Any = session.model
+    state, checkpoints = make(root / "run", options.transitions, options.n_envs)
+    model: Any = state.model
     model._setup_learn(10 * options.transitions)
-    for callback in session.callbacks:
+    for callback in state.callbacks:
         callback.init_callback(model)
     # One update, so that the optimiser has its moments.
-    recorded = record(session, 10_000 // options.n_envs)
+    recorded = record(state, 10_000 // options.n_envs)
     steps = cycle(recorded)
-    chunk_waits = store(session, checkpoints, islice(steps, 100))
+    chunk_waits = store(state, checkpoints, islice(steps, 100))
     model.train(1, model.batch_size)
     save_waits = []
     while model.num_timesteps < options.transitions + 3 * options.every:
         block = islice(steps, options.every // options.n_envs)
-        chunk_waits += store(session, checkpoints, block)
+        chunk_waits += store(state, checkpoints, block)
         model._last_obs = recorded[-1][2]  # as the environments stand
         begun = time.perf_counter()
         checkpoints.save()
@@ -114,8 +113,8 @@ def main() -> None:
         sum(file.stat().st_size for file in folder.iterdir()) for folder in (newest, run / "chunks")
     ]
     last = model.q_net.state_dict()
-    session.close()
-    del session, checkpoints
+    state.close()
+    del state, checkpoints
     again, resumed = make(root / "again", options.transitions, options.n_envs)
     resumed.store = CheckpointStore(run)
     again.model._setup_learn(10 * options.transitions)

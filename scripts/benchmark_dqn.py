@@ -54,7 +54,7 @@ from sndqn.algorithms.acceleration import find_acceleration
 from sndqn.envs import make_env, make_vec_env, resolve_env
 from sndqn.policies import SNDQNPolicy, minatar_cnn, nature_cnn
 from sndqn.runs.folder import provenance
-from sndqn.training.components import make_model, network_spec
+from sndqn.training.build import build_algorithm, network_spec
 from sndqn.training.config import make_config
 from sndqn.training.config_files import read_config, shipped_configs, shipped_for
 
@@ -210,7 +210,7 @@ def make_preset(name: str, preset: str, total_timesteps: int, device: str) -> Co
     }
     config = make_config({**read_config(shipped), **told})
     env = make_vec_env(settings, config.n_envs, seed=0)
-    model = make_model(config, env, network_spec(config, env.observation_space))
+    model = build_algorithm(config, env, network_spec(config, env.observation_space))
     return Contender(model, make_vec_env(settings, config.n_envs, seed=0))
 
 

@@ -23,9 +23,10 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from sndqn.envs import make_vec_env
 from sndqn.runs.folder import provenance
-from sndqn.training.components import env_settings, make_model, network_spec
+from sndqn.training.build import build_algorithm, network_spec
 from sndqn.training.config import make_config
 from sndqn.training.config_files import read_config
+from sndqn.training.plan import env_settings
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "reference": {"overlap": False, "compile": "never"},
@@ -58,7 +59,7 @@ def score(name: str, seed: int, variant: dict[str, Any]) -> dict[str, float]:
     settings = {**read_config(CONFIG[name]), **SHORT[name], **variant, "seed": seed, "threads": 1}
     config = make_config({**settings, "env": name, "eval_every_timesteps": 0, "keep_best": False})
     env = make_vec_env(env_settings(config), config.n_envs, seed=seed)
-    model = make_model(config, env, network_spec(config, env.observation_space))
+    model = build_algorithm(config, env, network_spec(config, env.observation_space))
     returns, start = Returns(), time.perf_counter()
     model.learn(config.total_timesteps, returns, log_interval=None)
     late = [r for step, r in returns.episodes if step > config.total_timesteps * 2 / 3]

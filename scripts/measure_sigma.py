@@ -23,9 +23,10 @@ from needs import need
 from sndqn.envs import make_vec_env
 from sndqn.runs.folder import provenance
 from sndqn.spectral import SpectralLayer
-from sndqn.training.components import env_settings, make_model, network_spec
+from sndqn.training.build import build_algorithm, network_spec
 from sndqn.training.config import TrainConfig
 from sndqn.training.config_files import layered_config, shipped_configs
+from sndqn.training.plan import env_settings
 
 # The environment of a configuration that is for a whole suite; others have it in their name.
 OF_SUITE = {"atari": "Breakout", "minatar": "MinAtar/Breakout", "control": "CartPole"}
@@ -100,7 +101,7 @@ def measure(config: TrainConfig, seed: int, n_updates: int, every: int) -> dict[
     """Trains once; gives the shares of σ that are missing, in percent, by layer."""
     config = config.model_copy(update={"seed": seed, "compile": "never"})
     env = make_vec_env(env_settings(config), config.n_envs, seed=seed)
-    model = make_model(config, env, network_spec(config, env.observation_space))
+    model = build_algorithm(config, env, network_spec(config, env.observation_space))
     measurement = Measurement(model, every)
     steps = LEARNING_STARTS + n_updates * config.train_freq // config.gradient_steps
     model.learn(steps, log_interval=None)

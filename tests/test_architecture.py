@@ -147,6 +147,13 @@ def test_nothing_reads_a_file_that_can_run_code(name: str) -> None:
         assert keywords.get("shell", "False") == "False", where
 
 
+def test_training_alone_knows_the_configuration() -> None:
+    """It unpacks one into arguments; others pass one on at most."""
+    for name, path in MODULES.items():
+        named = {target.rpartition(".")[2] for target in imports(name, path)}
+        assert unit(name + ".") == "training" or "TrainConfig" not in named, name
+
+
 def test_no_reader_of_files_imports_what_a_person_typed() -> None:
     """Consent is given where one types: the command line, and a name handed to `resolve_env`."""
     consenting = {"sndqn.cli.options", "sndqn.envs", "sndqn.envs.names"}

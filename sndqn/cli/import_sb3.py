@@ -52,8 +52,8 @@ def run(argv: Sequence[str]) -> None:
     from sndqn.agents.inference import Untold
     from sndqn.agents.sb3_import import import_sb3
     from sndqn.diagnostics.tables import spectral_sentence
-    from sndqn.training.components import env_settings
     from sndqn.training.config import make_config
+    from sndqn.training.plan import env_settings
 
     names = ("env", "protocol", "env_kwargs", "imports", "wrappers")
     given = {name: getattr(arguments, name) for name in names}

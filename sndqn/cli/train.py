@@ -121,14 +121,15 @@ def _metavar(name: str, field: "FieldInfo") -> str:
 
 def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
     """Gives what was typed by name; "none" is no value, for a setting that may have none."""
-    from sndqn.training.config import TrainConfig
+    from sndqn.training.settings import SETTINGS
 
-    flags = vars(arguments)
-    for name, value in flags.items():
-        field = TrainConfig.model_fields.get(name)
-        if value == "none" and field is not None and type(None) in get_args(field.annotation):
-            flags[name] = None
-    return flags
+    may_be_none = {
+        name for name, field in SETTINGS.items() if type(None) in get_args(field.annotation)
+    }
+    return {
+        name: None if value == "none" and name in may_be_none else value
+        for name, value in vars(arguments).items()
+    }
 
 
 def _join_values(argv: Sequence[str], parser: Parser) -> list[str]:

@@ -6,15 +6,19 @@ from typing import Any
 
 from rich.console import Console
 
-from sndqn.agents import Agent
+from sndqn.agents import Agent, load_agent
+from sndqn.agents.evaluations import write_evaluation
 from sndqn.console import Pulse, say
+from sndqn.diagnostics import layer_norms
 from sndqn.envs import EnvSettings
 from sndqn.evaluation import EvaluationProtocol, EvaluationRecord, evaluate
 from sndqn.runs.folder import RunFolder
 from sndqn.training.config import TrainConfig, make_config
 from sndqn.training.config_files import read_config
+from sndqn.training.layers import write_layers
 from sndqn.training.settings import Evaluation
 from sndqn.training.signals import StopSignals
+from sndqn.training.task_state import TaskState
 
 
 def evaluation_protocol(config: TrainConfig) -> EvaluationProtocol:
@@ -35,6 +39,25 @@ def protocol_of(agent: Agent, folder: RunFolder) -> EvaluationProtocol:
     about = agent.description
     default = evaluation_protocol(TrainConfig(env=about.settings.name))
     return replace(default, epsilon=about.eval_epsilon)
+
+
+def evaluate_task(state: TaskState, stop: StopSignals) -> None:
+    """Evaluates the agent that a task left, in every phase of its environment.
+
+    Writes the layers' norms after training, and each evaluation with a trace of every episode: the
+    last phase's is the run's own.
+
+    Raises:
+        TrainingStopped: Someone asked to stop; evaluations that are whole are written.
+    """
+    run, console, protocol = state.run, state.console, evaluation_protocol(state.task.config)
+    agent = load_agent(run.agent)
+    write_layers(run, after=layer_norms(agent.network, agent.network.observation_space))
+    *earlier, last = state.task.phases.values()
+    for index, settings in enumerate(earlier):
+        say(console, f"Phase {index}: {settings.describe()}")
+        write_evaluation(run.phase(index), play(agent, protocol, console, settings, stop))
+    write_evaluation(run, play(agent, protocol, console, last, stop))
 
 
 def play(

@@ -1,151 +1,148 @@
-"""One agent in training: what its configuration means, and the folder it leaves."""
+"""A run under way: learning, evaluating what was learnt, and the end."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, replace
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 
+import torch
 from rich.console import Console
-from stable_baselines3.common.callbacks import BaseCallback
 
-from sndqn.agents import AgentDescription, check_description, load_agent, save_agent
-from sndqn.agents.find import find_agent
+from sndqn.algorithms import MultiTask
+from sndqn.algorithms.acceleration import find_acceleration
 from sndqn.console import say
-from sndqn.diagnostics import layer_norms
-from sndqn.diagnostics.tables import layer_table, spectral_sentence
-from sndqn.envs import describe, make_vec_env, try_out
-from sndqn.envs.journal import JournalVecEnv
-from sndqn.evaluation.protocol import STEPS_WITHOUT_LIMIT
-from sndqn.files import write_json, write_text
-from sndqn.runs.folder import RunFolder, provenance
-from sndqn.runs.metrics import MetricsPaths, make_logger, rebuild_tensorboard, truncate
-from sndqn.training.callbacks import EvaluationCallback, ProgressCallback
-from sndqn.training.components import check_device, env_phases, make_model, network_spec
-from sndqn.training.config import TrainConfig
-from sndqn.training.transfer import start_from
+from sndqn.files import write_json
+from sndqn.runs.checkpoint import Checkpoint, CheckpointStore
+from sndqn.runs.folder import RunFolder, now
+from sndqn.training.build import task_callbacks
+from sndqn.training.checkpoints import (
+    CheckpointCallback,
+    Checkpoints,
+    ResumeCallback,
+    can_save,
+    lengths_of,
+)
+from sndqn.training.evaluating import evaluate_task
+from sndqn.training.signals import StopSignals, TrainingStopped
+from sndqn.training.task_state import TaskState
 
 
+@dataclass
 class Session:
-    """One agent in training: what the configuration means, and the folder it leaves.
-
-    Args:
-        config: Its configuration.
-        console: Where to say what happens.
-        fresh: Whether it begins anew, and so from the weights of `init_from`; what is taken up
-            again will be given its own.
+    """A run under way.
 
     Attributes:
-        phases: The environment's settings by the step from which they hold.
-        network: The network's description.
-        model: The algorithm.
-        callbacks: What happens every so often, once training begins.
-        run: The folder, for whoever trains to set.
+        run: Its folder; several tasks have folders in it, each a run of its own.
+        tasks: What is trained.
+        store: Its checkpoints.
+        console: Where to say what happens.
+        stop: Someone's wish to stop.
     """
 
     run: RunFolder
+    tasks: Sequence[TaskState]
+    store: CheckpointStore
+    console: Console
+    stop: StopSignals
 
-    def __init__(self, config: TrainConfig, console: Console, fresh: bool = True) -> None:
-        self.config, self.console = config, console
-        self.callbacks: list[BaseCallback] = []
-        check_device(config.device)
-        self.phases = env_phases(config)
-        self.say(describe(self.phases[0], config.eval_max_steps or STEPS_WITHOUT_LIMIT))
-        if fresh:
-            try_out(self.phases[0])
-        env = JournalVecEnv(make_vec_env(self.phases[0], config.n_envs), config.seed)
-        network = self.network = network_spec(config, env.observation_space)
-        check_description(self._description(0), env.observation_space, env.action_space)
-        self.model = make_model(config, env, network)
-        policy: Any = self.model.policy
-        self.network = replace(
-            network,
-            torso_kwargs=dict(policy.features_extractor_kwargs),
-            head_kwargs=self.model.head_kwargs(),
-            net_arch=tuple(policy.net_arch),
-        )
-        self.say(spectral_sentence(self.model.q_net, network.spectral))
-        if config.init_from is not None and fresh:
-            new = start_from(policy, load_agent(find_agent(config.init_from).file))
-            self.say(f"Starts from {config.init_from}; new layers: {', '.join(new) or 'none'}")
+    def __post_init__(self) -> None:
+        for state in self.tasks:
+            label = state.task.label
+            state.run = self.run.task(label) if label else self.run
 
-    def say(self, text: str) -> None:
-        """Prints a line."""
-        say(self.console, text)
-
-    def warn(self, text: str) -> None:
-        """Prints a line that someone should see."""
-        say(self.console, text, style="yellow")
-
-    def open_run(self, lengths: Mapping[str, int] | None) -> None:
-        """Writes down what is known before training, or cuts the metrics to go on from.
+    def learn(self, checkpoint: Checkpoint | None = None) -> None:
+        """Trains, and notes in provenance.json which agents that left.
 
         Args:
-            lengths: Bytes of each metrics file at the checkpoint to go on from; None at the
-                beginning.
+            checkpoint: Where to go on from; None to begin.
+
+        Raises:
+            TrainingStopped: Someone asked to stop; a checkpoint and the agents so far are saved.
         """
-        config, model, run = self.config, self.model, self.run
-        if lengths is None:
-            before = layer_norms(model.q_net, model.observation_space)
-            self.console.print(layer_table(before))
-            write_text(run.config, config.to_yaml())
-            write_json(run.provenance, provenance())
-            write_json(run.layers, {"before": [asdict(row) for row in before]})
-        for path in (run.metrics, run.timing):
-            if path.exists():
-                truncate(path, 0 if lengths is None else lengths[path.name])
-        tensorboard = run.tensorboard if config.tensorboard else None
-        if tensorboard is not None and run.metrics.exists():
-            rebuild_tensorboard(run.metrics, run.timing, tensorboard)
-        model.set_logger(make_logger(MetricsPaths(run.metrics, run.timing, tensorboard)))
-        self.say(f"Run folder: {run.path}")
-        if model.will_compile(config.total_timesteps):
-            self.say(
-                "The first update compiles all others, which takes up to a minute "
-                "(--compile never leaves it out)."
+        for index, state in enumerate(self.tasks):
+            state.open_folder(lengths_of(checkpoint, index) if checkpoint else None)
+        with self._learning():
+            self._make_callbacks(checkpoint)
+            models = [state.model for state in self.tasks]
+            callbacks = [state.callbacks for state in self.tasks]
+            total = self.tasks[0].task.config.total_timesteps
+            if len(models) > 1:
+                MultiTask(models).learn(total, callbacks)
+            else:
+                models[0].learn(total, callbacks[0], None)
+        agents = {
+            str(state.run.agent.relative_to(self.run.path)): state.finish() for state in self.tasks
+        }
+        write_json(self.run.provenance, {**self.run.read_provenance(), "trained": agents})
+
+    def evaluate(self) -> None:
+        """Evaluates the agents that training left.
+
+        Raises:
+            TrainingStopped: Someone asked to stop; what is left of it can be made another time.
+        """
+        try:
+            for state in self.tasks:
+                self.stop.check()
+                if state.task.label:
+                    say(self.console, f"{state.task.label}:")
+                evaluate_task(state, self.stop)
+        except TrainingStopped:
+            say(
+                self.console,
+                "Training is finished and the agent saved; its evaluation is not. To go on with "
+                f"it: sndqn train --resume {self.run.path}",
             )
+            raise
 
-    def finish(self) -> str:
-        """Writes the agent that training leaves: the last network, or the best on the way."""
-        kept = None
-        for callback in self.callbacks:
-            if isinstance(callback, EvaluationCallback):
-                kept = callback.restore_best()
-        if kept is None:
-            return self.save()
-        step, mean_return = kept
-        self.say(
-            f"Kept: the network of step {step:,} of {self.model.num_timesteps:,}, the best of the "
-            f"evaluations on the way (mean return {mean_return:.1f})"
-        )
-        about = {**self.run.read_provenance(), "kept": {"step": step, "mean_return": mean_return}}
-        write_json(self.run.provenance, about)
-        return self.save(step)
+    def finish(self) -> None:
+        """Marks the run as finished, which nothing goes on with."""
+        write_json(self.run.provenance, {**self.run.read_provenance(), "finished": now()})
+        if not self.tasks[0].task.config.keep_checkpoints:
+            self.store.remove()
 
-    def save(self, step: int | None = None) -> str:
-        """Writes the agent as it is.
+    def _make_callbacks(self, checkpoint: Checkpoint | None) -> None:
+        """Makes each task's callbacks, and those of the whole run."""
+        config = self.tasks[0].task.config
+        for state in self.tasks:
+            state.callbacks = task_callbacks(state, self.stop)
+        checkpoints = Checkpoints(self.store, self.tasks)
+        can_save_all = all(map(can_save, self.tasks))
+        if not can_save_all:
+            self._warn("No checkpoints: observations that are a dictionary cannot be saved")
+        # Tasks take turns: while the first is between two blocks of steps, so are all others.
+        between_blocks = self.tasks[0].callbacks
+        every, total = config.checkpoint_every_timesteps, config.total_timesteps
+        saved = checkpoints if can_save_all else None
+        between_blocks.append(CheckpointCallback(every, total, saved, self.stop, self._warn))
+        acceleration = find_acceleration()
+        if acceleration is not None and not config.threads and torch.get_num_threads() > 1:
+            between_blocks.append(acceleration.ThreadsCallback(partial(say, self.console)))
+        if checkpoint is not None:
+            # They begin in order: when the last one does, all have.
+            restore = partial(checkpoints.restore, checkpoint)
+            self.tasks[-1].callbacks.insert(0, ResumeCallback(restore))
 
-        Args:
-            step: The one its weights are of; None for the newest.
-        """
-        description = self._description(self.model.num_timesteps if step is None else step)
-        return save_agent(self.run.agent, self.model.q_net.state_dict(), description)
+    @contextmanager
+    def _learning(self) -> Iterator[None]:
+        """What must hold while agents learn, and how that ends."""
+        # Numbers below 1e-38 are zero: moments of weights that have gone still would crawl else.
+        torch.set_flush_denormal(True)
+        try:
+            yield
+            self.stop.check()
+        except TrainingStopped:
+            for state in self.tasks:
+                state.save()
+            say(
+                self.console,
+                f"The agent so far is saved. To go on: sndqn train --resume {self.run.path}",
+            )
+            raise
+        finally:
+            torch.set_flush_denormal(False)
+            for state in self.tasks:
+                state.close()
 
-    def _description(self, timesteps: int) -> AgentDescription:
-        config = self.config
-        return AgentDescription(
-            list(self.phases.values())[-1],
-            self.network,
-            config.algo,
-            timesteps,
-            config.seed,
-            config.eval_epsilon,
-            config.title,
-        )
-
-    def close(self) -> None:
-        """Closes the metrics, the progress bar and the environments."""
-        for callback in self.callbacks:
-            if isinstance(callback, ProgressCallback):
-                callback.close()
-        self.model.logger.close()
-        assert self.model.env is not None
-        self.model.env.close()
+    def _warn(self, text: str) -> None:
+        say(self.console, text, style="yellow")

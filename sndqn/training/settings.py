@@ -355,11 +355,11 @@ SECTIONS: tuple[type[Section], ...] = (
     Exploration,
     Evaluation,
 )
+SETTINGS = {name: field for section in SECTIONS for name, field in section.model_fields.items()}
 # The algorithms that have a setting, for settings that not all have.
 OWNERS: dict[str, tuple[AlgorithmName, ...]] = {
     name: marker.algorithms
-    for section in SECTIONS
-    for name, field in section.model_fields.items()
+    for name, field in SETTINGS.items()
     for marker in field.metadata
     if isinstance(marker, Of)
 }

@@ -14,7 +14,6 @@ from sndqn.envs import make_vec_env, resolve_env
 from sndqn.errors import ConfigError
 from sndqn.policies import minatar_cnn
 from sndqn.spectral import SpectralLayer
-from sndqn.training.components import task_configs
 from sndqn.training.config import make_config
 from sndqn.training.run import train
 
@@ -139,16 +138,3 @@ def test_a_run_of_several_tasks_leaves_a_run_for_each(tmp_path: Path) -> None:
         inside = folder / f"MinAtar-{game}"
         assert json.loads(inside.joinpath("evaluation.json").read_text())["episodes"]
         assert '"timesteps": 200' in inside.joinpath("metrics.jsonl").read_text()
-
-
-@pytest.mark.parametrize(
-    ("env", "message"),
-    [
-        ("CartPole,Acrobot", "observations of one shape"),
-        ("CartPole,MinAtar/Breakout", "one suite"),
-        ("CartPole,CartPole", "name each once"),
-    ],
-)
-def test_tasks_that_cannot_share_a_torso_are_refused(env: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        task_configs(make_config({"env": env}))

@@ -89,6 +89,16 @@ def test_a_run_is_repeated_by_its_own_configuration(
     assert f"Next: sndqn replay {twin.path}" in capsys.readouterr().out
 
 
+def test_none_is_no_value_except_where_it_is_a_word_of_the_setting(tmp_path: Path) -> None:
+    command = ["train", "--env", "CartPole", "--runs-dir", str(tmp_path), *QUICK]
+    command += ["--total-timesteps", "220", "--eval-episodes", "1", "--max-grad-norm", "none"]
+    assert cli.main([*command, "--pool", "none", "--sn-layers", "none"]) == 0
+    written = RunFolder.open(tmp_path / "CartPole-v1").config.read_text()
+    assert "max_grad_norm: null" in written
+    assert "pool: null" in written
+    assert "sn_layers: none" in written
+
+
 @pytest.mark.parametrize("form", [["--sn-layers", "-2,-3"], ["--sn-layers=-2,-3"]])
 def test_selections_that_begin_with_a_dash_are_values(form: list[str], tmp_path: Path) -> None:
     command = ["train", "--env", "CartPole", "--runs-dir", str(tmp_path), *form, *QUICK]

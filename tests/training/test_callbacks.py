@@ -11,9 +11,7 @@ from rich.console import Console
 import sndqn
 from sndqn.envs import EnvSettings, make_vec_env, resolve_env
 from sndqn.envs.journal import JournalVecEnv
-from sndqn.errors import ConfigError
 from sndqn.training.callbacks import EnvChanges
-from sndqn.training.components import env_phases
 from sndqn.training.config import make_config
 from sndqn.training.run import train
 
@@ -102,22 +100,3 @@ def test_a_run_is_evaluated_in_every_phase(tmp_path: Path) -> None:
         for folder in (run.phase(0), run.phase(1), run)
     ]
     assert stickiness == [0.1, 0.5, 0.5]
-
-
-def test_changes_add_up_and_come_in_order() -> None:
-    config = make_config(
-        {
-            "env": "Pong",
-            "env_changes": {300: {"noop_max": 3}, "200": {"sticky_actions": 0.5}},
-        }
-    )
-    phases: dict[int, Any] = env_phases(config)
-    assert list(phases) == [0, 200, 300]
-    assert [p.sticky_actions for p in phases.values()] == [0.0, 0.5, 0.5]
-    assert phases[300].noop_max == 3
-
-
-def test_a_change_of_observations_or_actions_is_refused() -> None:
-    config = make_config({"env": "Pong", "env_changes": {200: {"full_action_space": True}}})
-    with pytest.raises(ConfigError, match="env_changes 200"):
-        env_phases(config)

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from sndqn.agents import load_agent
-from sndqn.training.components import update_rhythm
+from sndqn.training.build import update_rhythm
 from sndqn.training.config import make_config
 from sndqn.training.config_files import layered_config, read_config, shipped_configs
-from sndqn.training.run import read_layers, train
+from sndqn.training.layers import read_layers
+from sndqn.training.run import train
 
 ENVS = {"atari": "Breakout", "minatar": "MinAtar/Asterix", "control": "CartPole"}
 OWN_ENV = {"acrobot": "Acrobot", "lunarlander": "LunarLander", "mountaincar": "MountainCar"}

@@ -15,7 +15,8 @@ from sndqn.errors import ConfigError, ObservationError, SndqnError
 from sndqn.evaluation import read_episodes, replay_trace
 from sndqn.runs.folder import RunFolder
 from sndqn.training.config import make_config
-from sndqn.training.run import read_layers, train
+from sndqn.training.layers import read_layers
+from sndqn.training.run import train
 
 U8 = np.uint8
 SPACES: dict[str, spaces.Space[Any]] = {

@@ -7,7 +7,6 @@ from typing import Any, get_args
 
 import pytest
 
-from sndqn.algorithms import C51, DQN, IQN, QRDQN
 from sndqn.algorithms.exploration import ExplorationName
 from sndqn.envs import AtariSettings, ControlSettings, MinAtarSettings
 from sndqn.evaluation import EvaluationProtocol
@@ -18,6 +17,7 @@ from sndqn.networks.initializers import InitializerName
 from sndqn.spectral.functional import Mode
 from sndqn.spectral.schedulers import SchedulerForm, SchedulerName
 from sndqn.spectral.spectral_layer import ConvNorm
+from sndqn.training.build import ALGORITHMS
 from sndqn.training.config import TrainConfig
 from sndqn.training.settings import (
     OWNERS,
@@ -30,7 +30,6 @@ from sndqn.training.settings import (
     SpectralNorm,
 )
 
-ALGORITHMS: dict[Any, type[Any]] = {"dqn": DQN, "c51": C51, "qr-dqn": QRDQN, "iqn": IQN}
 # What the algorithms take in another form: times as shares, and yes, no or "auto".
 SHARES = {
     "exploration_warmup_timesteps": "exploration_warmup_fraction",
@@ -66,7 +65,7 @@ def test_every_argument_of_an_algorithm_is_a_setting(algo: str) -> None:
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_every_setting_of_learning_is_an_argument_of_the_algorithms_that_have_it(algo: str) -> None:
     settings = [*Learning.model_fields, *Exploration.model_fields]
-    expected = {SHARES.get(n, n) for n in settings if algo in OWNERS.get(n, ALGORITHMS)}
+    expected = {SHARES.get(n, n) for n in settings if algo in OWNERS.get(n, tuple(ALGORITHMS))}
     assert expected <= arguments_of(ALGORITHMS[algo])
 
 

@@ -11,7 +11,7 @@ from sndqn.agents import Agent, load_agent
 from sndqn.envs import make_vec_env, resolve_env
 from sndqn.errors import ConfigError
 from sndqn.spectral import SpectralLayer
-from sndqn.training.components import make_model, network_spec
+from sndqn.training.build import build_algorithm, network_spec
 from sndqn.training.config import TrainConfig, make_config
 from sndqn.training.run import train
 from sndqn.training.transfer import start_from
@@ -45,7 +45,7 @@ def policy_of(settings: TrainConfig) -> Any:
     env = make_vec_env(
         resolve_env(settings.env, minimal_actions=settings.minimal_actions), 1, seed=0
     )
-    return make_model(settings, env, network_spec(settings, env.observation_space)).policy
+    return build_algorithm(settings, env, network_spec(settings, env.observation_space)).policy
 
 
 def observations() -> torch.Tensor:

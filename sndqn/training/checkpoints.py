@@ -7,7 +7,6 @@ else: a run taken up again is made from its configuration, then given this.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,51 +16,17 @@ from safetensors.torch import save as save_tensors
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
-from sndqn.algorithms import ValueBasedAlgorithm
 from sndqn.algorithms.state import get_state, set_state
-from sndqn.envs.journal import JournalVecEnv
 from sndqn.errors import RunFolderError, TrainingError
 from sndqn.replay import FrameRing
 from sndqn.replay.snapshot import finished_chunks, restore, snapshot
 from sndqn.runs.checkpoint import Checkpoint, CheckpointStore
-from sndqn.runs.metrics import MetricsWriter
-from sndqn.training.callbacks import StatefulCallback
 from sndqn.training.signals import StopSignals
+from sndqn.training.task_state import TaskState
 
 _STATE = "state.safetensors"
 _MAX_FAILURES = 3
 _CHUNK_FRAMES = 2000
-
-
-@dataclass
-class Part:
-    """One task of a run.
-
-    Attributes:
-        model: Its algorithm, whose logger writes its metrics and whose environments keep a journal.
-        callbacks: Its callbacks, the same and in the same order whenever the run is made.
-    """
-
-    model: ValueBasedAlgorithm
-    callbacks: Sequence[BaseCallback]
-
-    @property
-    def journal(self) -> JournalVecEnv:
-        """The environments."""
-        assert isinstance(self.model.env, JournalVecEnv)
-        return self.model.env
-
-    @property
-    def metrics(self) -> MetricsWriter:
-        """What writes the metrics."""
-        (writer,) = self.model.logger.output_formats
-        assert isinstance(writer, MetricsWriter)
-        return writer
-
-    def stateful(self) -> dict[str, StatefulCallback]:
-        """Gives the callbacks that have a state, by name."""
-        found = [each for each in self.callbacks if isinstance(each, StatefulCallback)]
-        return {type(each).__name__: each for each in found}
 
 
 class Checkpoints:
@@ -69,14 +34,14 @@ class Checkpoints:
 
     Args:
         store: Where to.
-        parts: The tasks.
+        tasks: The tasks.
     """
 
-    def __init__(self, store: CheckpointStore, parts: Sequence[Part]) -> None:
+    def __init__(self, store: CheckpointStore, tasks: Sequence[TaskState]) -> None:
         self.store = store
-        self.parts = parts
+        self.tasks = tasks
         # Where the chunks of each replay lie, by their numbers.
-        self._chunks: list[dict[int, Any]] = [{} for _ in parts]
+        self._chunks: list[dict[int, Any]] = [{} for _ in tasks]
 
     def save_chunks(self) -> None:
         """Saves the frames that will not change any more, ahead of the next checkpoint.
@@ -86,8 +51,8 @@ class Checkpoints:
         Raises:
             RunFolderError: They cannot be written.
         """
-        for index, (part, known) in enumerate(zip(self.parts, self._chunks, strict=True)):
-            replay = _replay(part)
+        for index, (task, known) in enumerate(zip(self.tasks, self._chunks, strict=True)):
+            replay = _replay(task)
             newest = max(known, default=-1)
             for number, data in finished_chunks(replay, newest, _chunk_slots(replay)):
                 known[number] = self.store.put_chunk(f"frames-{index}-{number:06d}", data)
@@ -99,7 +64,7 @@ class Checkpoints:
             TrainingError: A weight is not finite any more; nothing is saved.
             RunFolderError: It cannot be written; earlier checkpoints are as they were.
         """
-        states = [_state(part) for part in self.parts]
+        states = [_state(task) for task in self.tasks]
         tensors = {
             f"{index}/{name}": tensor
             for index, (found, _) in enumerate(states)
@@ -110,7 +75,7 @@ class Checkpoints:
             known, needed = self._chunks[index], data["replay"]["chunks"]
             self._chunks[index] = {number: known[number] for number in needed}
         self.store.save(
-            self.parts[0].model.num_timesteps,
+            self.tasks[0].model.num_timesteps,
             {_STATE: save_tensors(tensors)},
             [ref for refs in self._chunks for ref in refs.values()],
             {"parts": [data for _, data in states]},
@@ -125,7 +90,7 @@ class Checkpoints:
         """
         refs = {ref["name"]: ref for ref in checkpoint.chunks}
         tensors = load_tensors(checkpoint.files[_STATE])
-        for index, part in enumerate(self.parts):
+        for index, task in enumerate(self.tasks):
             data = checkpoint.info["parts"][index]
             numbers = data["replay"]["chunks"]
             known = {number: refs[f"frames-{index}-{number:06d}"] for number in numbers}
@@ -134,12 +99,12 @@ class Checkpoints:
             def chunk(number: int, known: Mapping[int, Any] = known) -> bytes:
                 return self.store.get_chunk(known[number])
 
-            _restore(part, _under(tensors, f"{index}/"), data, chunk)
+            _restore(task, _under(tensors, f"{index}/"), data, chunk)
 
 
-def can_save(model: ValueBasedAlgorithm) -> bool:
-    """Says whether an algorithm can be saved and taken up again: Dict observations cannot."""
-    return isinstance(model.replay_buffer, FrameRing)
+def can_save(task: TaskState) -> bool:
+    """Says whether a task can be saved and taken up again: Dict observations cannot."""
+    return isinstance(task.model.replay_buffer, FrameRing)
 
 
 def lengths_of(checkpoint: Checkpoint, index: int) -> dict[str, int]:
@@ -148,16 +113,16 @@ def lengths_of(checkpoint: Checkpoint, index: int) -> dict[str, int]:
     return lengths
 
 
-def _state(part: Part) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    model_tensors, model = get_state(part.model)
-    _check_finite(model_tensors, part.model.num_timesteps)
-    arrays, replay = snapshot(_replay(part), _chunk_slots(_replay(part)))
-    actions, journal = part.journal.state()
+def _state(task: TaskState) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    model_tensors, model = get_state(task.model)
+    _check_finite(model_tensors, task.model.num_timesteps)
+    arrays, replay = snapshot(_replay(task), _chunk_slots(_replay(task)))
+    actions, journal = task.journal.state()
     tensors = {f"model/{name}": tensor for name, tensor in model_tensors.items()}
     tensors |= {f"replay/{name}": torch.from_numpy(array) for name, array in arrays.items()}
     tensors |= {f"journal/{name}": torch.from_numpy(array) for name, array in actions.items()}
     callbacks = {}
-    for name, callback in part.stateful().items():
+    for name, callback in task.stateful_callbacks.items():
         own, callbacks[name] = callback.get_state()
         tensors |= {f"callback/{name}/{key}": tensor for key, tensor in own.items()}
     data = {
@@ -165,40 +130,40 @@ def _state(part: Part) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "replay": replay,
         "journal": journal,
         "callbacks": callbacks,
-        "lengths": part.metrics.lengths(),
+        "lengths": task.metrics.lengths(),
         # What the next record will have, besides what is looked up then.
-        "logged": {name: float(value) for name, value in part.model.logger.name_to_value.items()},
+        "logged": {name: float(value) for name, value in task.model.logger.name_to_value.items()},
     }
     return {name: tensor.contiguous() for name, tensor in tensors.items()}, data
 
 
 def _restore(
-    part: Part,
+    task: TaskState,
     tensors: Mapping[str, Tensor],
     data: Mapping[str, Any],
     chunks: Callable[[int], bytes],
 ) -> None:
     # The callbacks first: one of them puts other environments in place.
-    for name, callback in part.stateful().items():
+    for name, callback in task.stateful_callbacks.items():
         callback.set_state(_under(tensors, f"callback/{name}/"), data["callbacks"][name])
-    restore(_replay(part), _arrays(tensors, "replay/"), data["replay"], chunks)
-    shown = part.journal.restore(_arrays(tensors, "journal/"), data["journal"])
+    restore(_replay(task), _arrays(tensors, "replay/"), data["replay"], chunks)
+    shown = task.journal.restore(_arrays(tensors, "journal/"), data["journal"])
     if not np.array_equal(np.asarray(shown), tensors["model/last_obs"].numpy()):
         raise RunFolderError(
             "expected the environments to come back as they were, found other observations: use "
             "the versions that provenance.json names"
         )
-    set_state(part.model, _under(tensors, "model/"), data["model"])
+    set_state(task.model, _under(tensors, "model/"), data["model"])
     for name, value in data["logged"].items():
-        part.model.logger.record(name, value)
+        task.model.logger.record(name, value)
     if "train/n_updates" in data["logged"]:  # a whole number, and not for TensorBoard
-        n_updates = part.model._n_updates
-        part.model.logger.record("train/n_updates", n_updates, exclude="tensorboard")
+        n_updates = task.model._n_updates
+        task.model.logger.record("train/n_updates", n_updates, exclude="tensorboard")
 
 
-def _replay(part: Part) -> FrameRing:
-    assert isinstance(part.model.replay_buffer, FrameRing)
-    return part.model.replay_buffer
+def _replay(task: TaskState) -> FrameRing:
+    assert isinstance(task.model.replay_buffer, FrameRing)
+    return task.model.replay_buffer
 
 
 def _chunk_slots(replay: FrameRing) -> int:
@@ -229,8 +194,7 @@ class CheckpointCallback(BaseCallback):
     Args:
         every_timesteps: Steps between two; 0 leaves out those on the way.
         total_timesteps: Steps of the whole training.
-        save: Saves one.
-        save_ahead: Saves what need not wait for one.
+        checkpoints: What saves them; None where nothing can be saved.
         stop: Looked at between two blocks.
         warn: Says what went wrong, where training goes on nevertheless.
     """
@@ -239,16 +203,14 @@ class CheckpointCallback(BaseCallback):
         self,
         every_timesteps: int,
         total_timesteps: int,
-        save: Callable[[], None],
-        save_ahead: Callable[[], None],
+        checkpoints: Checkpoints | None,
         stop: StopSignals,
         warn: Callable[[str], None],
     ) -> None:
         super().__init__()
         self.every_timesteps = every_timesteps
         self.total_timesteps = total_timesteps
-        self.save = save
-        self.save_ahead = save_ahead
+        self.checkpoints = checkpoints
         self.stop = stop
         self.warn = warn
         self.next_at = 0
@@ -266,18 +228,19 @@ class CheckpointCallback(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         if self.stop.requested is not None:
-            self.save()
+            if self.checkpoints is not None:
+                self.checkpoints.save()
             self.stop.check()
-        if self.every_timesteps:
+        if self.every_timesteps and self.checkpoints is not None:
             if self.model.num_timesteps >= self.next_at:
                 self._plan()
-                self._try(self.save)
+                self._try(self.checkpoints.save)
             elif not self.failures:  # else the next checkpoint will tell whether there is room
-                self._try(self.save_ahead)
+                self._try(self.checkpoints.save_chunks)
 
     def _on_rollout_end(self) -> None:
-        if self.model.num_timesteps >= self.total_timesteps:
-            self._try(self.save)
+        if self.checkpoints is not None and self.model.num_timesteps >= self.total_timesteps:
+            self._try(self.checkpoints.save)
 
     def _try(self, to_save: Callable[[], None]) -> None:
         try:

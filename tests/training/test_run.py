@@ -15,9 +15,11 @@ from sndqn.envs import make_vec_env
 from sndqn.errors import RunFolderError, SelectionError
 from sndqn.policies import SNDQNPolicy
 from sndqn.spectral import exact_norm, weight_layers
-from sndqn.training.components import env_settings, make_model, network_spec
+from sndqn.training.build import build_algorithm, network_spec
 from sndqn.training.config import TrainConfig, make_config
-from sndqn.training.run import read_layers, resume, train
+from sndqn.training.layers import read_layers
+from sndqn.training.plan import env_settings
+from sndqn.training.run import resume, train
 from sndqn.training.signals import TrainingStopped
 
 SMALL = {"total_timesteps": 400, "learning_starts": 100, "eval_episodes": 1, "eval_max_steps": 200}
@@ -29,7 +31,7 @@ def config(**values: Any) -> TrainConfig:
 
 def model_of(settings: TrainConfig) -> Any:
     env = make_vec_env(env_settings(settings), settings.n_envs, seed=0)
-    return make_model(settings, env, network_spec(settings, env.observation_space))
+    return build_algorithm(settings, env, network_spec(settings, env.observation_space))
 
 
 @pytest.mark.parametrize("n_envs", [1, 2, 4, 8, 16])

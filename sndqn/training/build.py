@@ -1,5 +1,6 @@
-"""What a configuration means: its environments, its network, its algorithm, its callbacks."""
+"""Building what a plan asks for: environments, networks, algorithms, callbacks."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,24 +9,32 @@ from rich.console import Console
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 
-from sndqn.agents import q_function
+from sndqn.agents import check_description, load_agent, q_function
 from sndqn.agents.description import HEAD_KWARGS
+from sndqn.agents.find import find_agent
 from sndqn.algorithms import C51, DQN, IQN, QRDQN, ValueBasedAlgorithm
-from sndqn.console import Pulse
-from sndqn.envs import EnvSettings, MinAtarSettings, make_env, resolve_env
+from sndqn.algorithms.acceleration import find_acceleration
+from sndqn.console import Pulse, say
+from sndqn.diagnostics.tables import spectral_sentence
+from sndqn.envs import EnvSettings, describe, make_vec_env, try_out
+from sndqn.envs.journal import JournalVecEnv
 from sndqn.errors import ConfigError
 from sndqn.evaluation import evaluate
+from sndqn.evaluation.protocol import STEPS_WITHOUT_LIMIT
 from sndqn.networks import NetworkSpec, SpectralSettings
 from sndqn.networks.factory import default_torso
 from sndqn.optimizers import Adam, RMSprop
 from sndqn.policies import SNDQNPolicy, policy_arguments
 from sndqn.training.callbacks import EnvChanges, EvaluationCallback, LogCallback, ProgressCallback
-from sndqn.training.config import TrainConfig, make_config
+from sndqn.training.config import TrainConfig
 from sndqn.training.evaluating import evaluation_protocol
-from sndqn.training.settings import OWNERS, Environment, Exploration, Learning
+from sndqn.training.plan import Task
+from sndqn.training.settings import OWNERS, Exploration, Learning
 from sndqn.training.signals import StopSignals
+from sndqn.training.task_state import TaskState, describe_agent
+from sndqn.training.transfer import start_from
 
-_ALGORITHMS: dict[str, type[ValueBasedAlgorithm]] = {
+ALGORITHMS: dict[str, type[ValueBasedAlgorithm]] = {
     "dqn": DQN,
     "c51": C51,
     "qr-dqn": QRDQN,
@@ -40,66 +49,52 @@ _TORSO_SIZES: dict[str, tuple[str, ...]] = {
 }
 
 
-def env_settings(config: TrainConfig, **changes: Any) -> EnvSettings:
-    """Resolves the environment and its settings, some of them changed; touches nothing."""
-    settings = {**config.section(Environment), **changes}
-    return resolve_env(config.env, modules=config.imports, wrappers=config.wrappers, **settings)
+def build(tasks: Sequence[Task], console: Console, fresh: bool = True) -> list[TaskState]:
+    """Makes what a configuration asks for.
 
-
-def env_phases(config: TrainConfig) -> dict[int, EnvSettings]:
-    """Gives the environment's settings by the step from which they hold, 0 first."""
-    phases, changes = {0: env_settings(config)}, dict[str, Any]()
-    for at, values in sorted((config.env_changes or {}).items()):
-        changes.update(values)
-        phases[at] = env_settings(config, **changes)
-    spaces = [_spaces(settings) for settings in phases.values()] if len(phases) > 1 else []
-    for at, changed in zip(phases, spaces, strict=False):
-        if changed != spaces[0]:
-            raise ConfigError(
-                f"env_changes {at}: expected the observations and actions to stay, {spaces[0]}, "
-                f"found {changed}: change other settings"
-            )
-    return phases
-
-
-def _spaces(settings: EnvSettings) -> tuple[Any, Any]:
-    env = make_env(settings)
-    env.close()
-    return env.observation_space, env.action_space
-
-
-def task_configs(config: TrainConfig) -> list[TrainConfig]:
-    """Gives each of several tasks a configuration of its own: an equal share of the steps.
+    Args:
+        tasks: What it asks for.
+        console: Where to say what that means.
+        fresh: Whether training begins, and so from the weights of `init_from`; what is taken up
+            again will be given its own.
 
     Raises:
-        ConfigError: The tasks' observations have not one shape; MinAtar's are filled up to have.
+        SndqnError: Something cannot be made; nothing is written yet.
     """
-    names = config.env_names
-    settings = [env_settings(config.model_copy(update={"env": name})) for name in names]
-    if len({found.name for found in settings}) < len(names):
-        raise ConfigError(f"env: expected different tasks, found {config.env}: name each once")
-    shapes = [_spaces(found)[0].shape for found in settings]
-    filled: dict[str, Any] = {}
-    if isinstance(settings[0], MinAtarSettings) and config.n_channels is None:
-        filled["n_channels"] = max(shape[0] for shape in shapes)
-        shapes = [(filled["n_channels"], *shape[1:]) for shape in shapes]
-    if len({found.suite for found in settings}) > 1 or len(set(shapes)) > 1:
-        listed = ", ".join(
-            f"{found.name} {shape}" for found, shape in zip(settings, shapes, strict=True)
-        )
-        raise ConfigError(
-            "env: several tasks share a torso, so they are of one suite and their observations of "
-            f"one shape; found {listed}"
-        )
-    common = {
-        **config.model_dump(),
-        **filled,
-        "total_timesteps": config.total_timesteps // len(names),
-    }
-    return [
-        make_config({**common, "env": name, "seed": config.seed + index})
-        for index, name in enumerate(names)
-    ]
+    threads, default = tasks[0].config.threads, torch.get_num_threads()
+    # The first weights' σ is found on one thread, so that it hangs on no machine's number.
+    torch.set_num_threads(threads or 1)
+    states = [_build_task(task, console, fresh) for task in tasks]
+    if not threads:
+        torch.set_num_threads(default)
+        acceleration = find_acceleration()
+        if acceleration is not None:
+            acceleration.choose_threads(state.model for state in states)
+    return states
+
+
+def _build_task(task: Task, console: Console, fresh: bool) -> TaskState:
+    config, settings = task.config, task.settings
+    check_device(config.device)
+    say(console, describe(settings, config.eval_max_steps or STEPS_WITHOUT_LIMIT))
+    if fresh:
+        try_out(settings)
+    env = JournalVecEnv(make_vec_env(settings, config.n_envs), config.seed)
+    network = network_spec(config, env.observation_space)
+    check_description(describe_agent(task, network, 0), env.observation_space, env.action_space)
+    model = build_algorithm(config, env, network)
+    policy: Any = model.policy
+    network = replace(
+        network,
+        torso_kwargs=dict(policy.features_extractor_kwargs),
+        head_kwargs=model.head_kwargs(),
+        net_arch=tuple(policy.net_arch),
+    )
+    say(console, spectral_sentence(model.q_net, network.spectral))
+    if config.init_from is not None and fresh:
+        new = start_from(policy, load_agent(find_agent(config.init_from).file))
+        say(console, f"Starts from {config.init_from}; new layers: {', '.join(new) or 'none'}")
+    return TaskState(task, model, network, console)
 
 
 def network_spec(config: TrainConfig, observation_space: Any) -> NetworkSpec:
@@ -118,7 +113,7 @@ def network_spec(config: TrainConfig, observation_space: Any) -> NetworkSpec:
         # The embedding of fractions meets the first of two hidden layers.
         torso_kwargs.setdefault("features_dim", 64)
         net_arch = (64,) if net_arch is None else net_arch
-    algorithm = _ALGORITHMS[config.algo]
+    algorithm = ALGORITHMS[config.algo]
     head_kwargs = {name: getattr(config, name, None) for name in HEAD_KWARGS[algorithm.head]}
     return NetworkSpec(
         torso=torso,
@@ -160,14 +155,14 @@ def check_device(device: str) -> None:
         raise ConfigError("--device mps: found no Apple GPU. Type --device cpu, or auto")
 
 
-def make_model(config: TrainConfig, env: Any, network: NetworkSpec) -> ValueBasedAlgorithm:
+def build_algorithm(config: TrainConfig, env: Any, network: NetworkSpec) -> ValueBasedAlgorithm:
     """Makes the algorithm with its networks, optimiser and replay.
 
     Raises:
         ConfigError: Settings that cannot go together, or for which memory does not suffice.
     """
     try:
-        return _make_model(config, env, network)
+        return _build_algorithm(config, env, network)
     except (MemoryError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         if not isinstance(error, MemoryError) and "memory" not in reason:
@@ -177,7 +172,7 @@ def make_model(config: TrainConfig, env: Any, network: NetworkSpec) -> ValueBase
         ) from None
 
 
-def _make_model(config: TrainConfig, env: Any, network: NetworkSpec) -> ValueBasedAlgorithm:
+def _build_algorithm(config: TrainConfig, env: Any, network: NetworkSpec) -> ValueBasedAlgorithm:
     settings = {
         name: value
         for name, value in config.section(Learning, Exploration).items()
@@ -189,7 +184,7 @@ def _make_model(config: TrainConfig, env: Any, network: NetworkSpec) -> ValueBas
     settings["train_freq"], settings["gradient_steps"] = update_rhythm(config)
     warmup, end = (settings.pop(f"exploration_{when}timesteps") for when in ("warmup_", ""))
     compiles: dict[str, Any] = {"auto": "auto", "always": True, "never": False}
-    return _ALGORITHMS[config.algo](
+    return ALGORITHMS[config.algo](
         SNDQNPolicy,
         env,
         learning_rate=(
@@ -224,43 +219,41 @@ def _optimizer(config: TrainConfig) -> dict[str, Any]:
     return {"optimizer_class": RMSprop, "optimizer_kwargs": kwargs}
 
 
-def make_callbacks(
-    config: TrainConfig,
-    phases: dict[int, EnvSettings],
-    console: Console,
-    stop: StopSignals,
-    label: str = "",
-) -> list[BaseCallback]:
-    """Makes what happens every so often; the label is a task's name, where there are several."""
-    result: list[BaseCallback] = [
-        LogCallback(
-            config.log_every_timesteps, config.sn_conv_norm, log_drift=config.init_from is not None
-        ),
-        ProgressCallback(config.total_timesteps, console, label),
-    ]
-    if len(phases) > 1:
-        result.insert(0, EnvChanges(phases, console, config.seed))
+def task_callbacks(state: TaskState, stop: StopSignals) -> list[BaseCallback]:
+    """Makes what happens every so often in the training of a task."""
+    task, console = state.task, state.console
+    config, log_drift = task.config, task.config.init_from is not None
+    callbacks: list[BaseCallback] = []
     if config.eval_every_timesteps:
-        # Other games than the final evaluation's, and few: choosing by those would flatter it.
-        trial = replace(
-            evaluation_protocol(config),
-            episodes=min(config.eval_episodes, 10),
-            seed=config.eval_seed + 1,
-        )
+        trial = _trial(task, console, stop)
+        every = config.eval_every_timesteps
+        callbacks.append(EvaluationCallback(every, trial, task.phases, config.keep_best))
+    if len(task.phases) > 1:
+        callbacks.append(EnvChanges(task.phases, console, config.seed))
+    return [
+        *callbacks,
+        LogCallback(config.log_every_timesteps, config.sn_conv_norm, log_drift),
+        ProgressCallback(config.total_timesteps, console, task.label),
+    ]
 
-        def mean_return(network: torch.nn.Module, settings: EnvSettings) -> float:
-            act = q_function(network)
 
-            def q_values(observation: Any) -> Any:
-                stop.check()  # an evaluation may take minutes
-                return act(observation)
+def _trial(
+    task: Task, console: Console, stop: StopSignals
+) -> Callable[[torch.nn.Module, EnvSettings], float]:
+    """Makes the function that evaluates a network during training, and gives its mean return."""
+    final = evaluation_protocol(task.config)
+    # Other games than the final evaluation's, and few: choosing by those would flatter it.
+    protocol = replace(final, episodes=min(final.episodes, 10), seed=final.seed + 1)
 
-            with Pulse(console, in_lines=True) as pulse:
-                on_step = pulse.of_episodes(trial.episodes, f"{label} evaluating: ".lstrip())
-                return evaluate(settings, q_values, trial, on_step=on_step).mean
+    def mean_return(network: torch.nn.Module, settings: EnvSettings) -> float:
+        act = q_function(network)
 
-        evaluation = EvaluationCallback(
-            config.eval_every_timesteps, mean_return, phases, config.keep_best
-        )
-        result.insert(0, evaluation)
-    return result
+        def q_values(observation: Any) -> Any:
+            stop.check()  # an evaluation may take minutes
+            return act(observation)
+
+        with Pulse(console, in_lines=True) as pulse:
+            on_step = pulse.of_episodes(protocol.episodes, f"{task.label} evaluating: ".lstrip())
+            return evaluate(settings, q_values, protocol, on_step=on_step).mean
+
+    return mean_return
