@@ -109,7 +109,7 @@ def parse(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
 
 
 def new_file(output: str) -> Path:
-    """Gives the file that --output names, which must not exist yet.
+    """Returns the file that --output names, which must not exist yet.
 
     Raises:
         AgentFileError: It does.

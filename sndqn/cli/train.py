@@ -120,7 +120,7 @@ def _metavar(name: str, field: "FieldInfo") -> str:
 
 
 def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Gives what was typed by name; "none" is no value, for a setting that may have none."""
+    """Returns what was typed by name; "none" is no value, for a setting that may have none."""
     from sndqn.training.settings import SETTINGS
 
     may_be_none = {

@@ -203,7 +203,7 @@ def _build_algorithm(config: TrainConfig, env: Any, network: NetworkSpec) -> Val
 
 
 def update_rhythm(config: TrainConfig) -> tuple[int, int]:
-    """Gives vector steps per block, and updates after each, at the ratio the settings state."""
+    """Returns vector steps per block, and updates after each, at the ratio the settings state."""
     vector_steps = max(config.train_freq // config.n_envs, 1)
     return vector_steps, config.gradient_steps * vector_steps * config.n_envs // config.train_freq
 
@@ -240,7 +240,7 @@ def task_callbacks(state: TaskState, stop: StopSignals) -> list[BaseCallback]:
 def _trial(
     task: Task, console: Console, stop: StopSignals
 ) -> Callable[[torch.nn.Module, EnvSettings], float]:
-    """Makes the function that evaluates a network during training, and gives its mean return."""
+    """Returns the function that evaluates a network during training: its mean return."""
     final = evaluation_protocol(task.config)
     # Other games than the final evaluation's, and few: choosing by those would flatter it.
     protocol = replace(final, episodes=min(final.episodes, 10), seed=final.seed + 1)

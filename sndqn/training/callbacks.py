@@ -28,7 +28,7 @@ class StatefulCallback(BaseCallback):
     """A callback with a state that a run's further course depends on."""
 
     def get_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Gives the state as tensors by name and JSON data."""
+        """Returns the state as tensors by name and JSON data."""
         raise NotImplementedError
 
     def set_state(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
@@ -78,11 +78,11 @@ class LogCallback(StatefulCallback):
         self._record()
 
     def get_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Gives the weights that drift is measured from, and when the next record is due."""
+        """Returns the weights that drift is measured from, and when the next record is due."""
         return self.start, {"next_at": self.next_at}
 
     def set_state(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
-        """Takes what `get_state` gave."""
+        """Takes what `get_state` returned."""
         self.start, self.next_at = dict(tensors), data["next_at"]
 
     def _record(self) -> None:
@@ -144,7 +144,7 @@ class ProgressCallback(BaseCallback):
         self.close()
 
     def close(self) -> None:
-        """Gives the terminal back."""
+        """Ends the bar."""
         self.progress.stop()
 
     def _show(self) -> None:
@@ -176,7 +176,7 @@ class EvaluationCallback(StatefulCallback):
 
     Args:
         every_timesteps: Steps between evaluations.
-        evaluate: Evaluates a Q-network under settings; gives the mean return.
+        evaluate: Evaluates a Q-network under settings; returns the mean return.
         phases: The environment's settings by the step from which they hold, 0 first.
         keep_best: Whether to keep the weights of the best one evaluated, among equals the latest,
             for `restore_best`.
@@ -212,7 +212,7 @@ class EvaluationCallback(StatefulCallback):
         self._evaluate_if_due()
 
     def restore_best(self) -> tuple[int, float] | None:
-        """Gives the network the weights of the best one, after the last record of metrics.
+        """Loads the weights of the best network, after the last record of metrics.
 
         Returns:
             The step they are of, and their mean return; None where the network stays as it is.
@@ -247,13 +247,13 @@ class EvaluationCallback(StatefulCallback):
             self.best_state = {name: t.clone() for name, t in network.state_dict().items()}
 
     def get_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Gives the best network so far, its return, and when the next evaluation is due."""
+        """Returns the best network so far, its return, and when the next evaluation is due."""
         best = self.best_return if self.best_state else None
         data = {"next_at": self.next_at, "best_return": best, "best_step": self.best_step}
         return self.best_state, data
 
     def set_state(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
-        """Takes what `get_state` gave."""
+        """Takes what `get_state` returned."""
         self.best_state, self.next_at = dict(tensors), data["next_at"]
         if data["best_return"] is not None:
             self.best_return, self.best_step = data["best_return"], data.get("best_step")
@@ -304,7 +304,7 @@ class EnvChanges(StatefulCallback):
         return settings
 
     def get_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Gives the number of changes made."""
+        """Returns the number of changes made."""
         return {}, {"n_made": self.n_made}
 
     def set_state(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Everything a run's further course depends on, saved between two blocks of steps and given back.
+"""Everything a run's further course depends on, saved between two blocks of steps and restored.
 
 A checkpoint holds, for each task, the networks, the optimiser, the counters and the random numbers
 (`algorithms.state`), the replay (its frames in chunks that checkpoints share), the journal of the
@@ -30,7 +30,7 @@ _CHUNK_FRAMES = 2000
 
 
 class Checkpoints:
-    """Saves the tasks of a run as one, and gives them back what was saved.
+    """Saves the tasks of a run as one, and restores what was saved.
 
     Args:
         store: Where to.
@@ -82,7 +82,7 @@ class Checkpoints:
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Gives the tasks, made as when the run began, everything that was saved.
+        """Restores everything that was saved, into tasks made as when the run began.
 
         Raises:
             ConfigError: It is of a run of another configuration.
@@ -103,12 +103,12 @@ class Checkpoints:
 
 
 def can_save(task: TaskState) -> bool:
-    """Says whether a task can be saved and taken up again: Dict observations cannot."""
+    """Returns whether a task can be saved and resumed: Dict observations cannot."""
     return isinstance(task.model.replay_buffer, FrameRing)
 
 
 def lengths_of(checkpoint: Checkpoint, index: int) -> dict[str, int]:
-    """Gives the bytes that each metrics file of a task had at a checkpoint, by its name."""
+    """Returns the bytes that each metrics file of a task had at a checkpoint, by its name."""
     lengths: dict[str, int] = checkpoint.info["parts"][index]["lengths"]
     return lengths
 
@@ -167,7 +167,7 @@ def _replay(task: TaskState) -> FrameRing:
 
 
 def _chunk_slots(replay: FrameRing) -> int:
-    """Gives the slots of a chunk: of so few frames that writing one is hardly felt, 14 MB."""
+    """Returns the slots of a chunk: of so few frames that writing one is hardly felt, 14 MB."""
     return max(_CHUNK_FRAMES // replay.n_envs, 1)
 
 
@@ -254,7 +254,7 @@ class CheckpointCallback(BaseCallback):
 
 
 class ResumeCallback(BaseCallback):
-    """Gives back what a checkpoint holds, once everything is as when the run began.
+    """Restores what a checkpoint holds, once everything is as when the run began.
 
     Args:
         restore: Does it.

@@ -143,7 +143,7 @@ class TrainConfig(
         return [name.strip() for name in self.env.split(",")]
 
     def section(self, *sections: type[Section]) -> dict[str, Any]:
-        """Gives the settings of some sections by name."""
+        """Returns the settings of some sections by name."""
         return {name: getattr(self, name) for part in sections for name in part.model_fields}
 
     def to_yaml(self) -> str:
@@ -177,7 +177,7 @@ def check_keys(values: Mapping[str, Any], source: str) -> None:
 
 
 def _sentence(faults: list[Any]) -> str:
-    """Says what is wrong with one setting; one that takes several things has a fault for each."""
+    """Returns what is wrong with a setting; one that takes several things has a fault for each."""
     fault = faults[0]
     if fault["type"] == "value_error" and not fault["loc"]:
         return str(fault["ctx"]["error"])

@@ -114,7 +114,7 @@ def layered_config(flags: Mapping[str, Any], config: str | None = None) -> Train
 
 
 def _place_of(config: TrainConfig) -> tuple[str, str]:
-    """Gives the suite of the environments, and the name of a single one as files have it."""
+    """Returns the suite of the environments, and the name of a single one as files have it."""
     suite, name = find_env(config.env_names[0])
     short_name = name.rpartition("/")[2].rsplit("-v", 1)[0].lower()
     return suite, short_name if len(config.env_names) == 1 else ""

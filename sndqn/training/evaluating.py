@@ -22,13 +22,13 @@ from sndqn.training.task_state import TaskState
 
 
 def evaluation_protocol(config: TrainConfig) -> EvaluationProtocol:
-    """Writes down how a configuration's agents are evaluated."""
+    """Returns how a configuration's agents are evaluated."""
     settings = config.section(Evaluation)
     return EvaluationProtocol(**{n.removeprefix("eval_"): value for n, value in settings.items()})
 
 
 def protocol_of(agent: Agent, folder: RunFolder) -> EvaluationProtocol:
-    """Gives the protocol of an agent's training; that of the defaults, where nobody knows it.
+    """Returns the protocol of an agent's training; that of the defaults, where nobody knows it.
 
     Args:
         agent: The agent.
@@ -103,7 +103,7 @@ def play(
 
 
 def episode_line(console: Console, episodes: int) -> Callable[[int, Any], None]:
-    """Makes the function that says how each evaluated episode went."""
+    """Returns the function that says how each evaluated episode went."""
 
     def show(episode: int, trace: Any) -> None:
         cut = "" if trace.ended_by == "terminated" else f" ({trace.ended_by})"

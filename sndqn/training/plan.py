@@ -32,7 +32,7 @@ class Task:
 
 
 def plan(config: TrainConfig) -> list[Task]:
-    """Says what a configuration asks for: one task, or several that share a torso.
+    """Returns what a configuration asks for: one task, or several that share a torso.
 
     Raises:
         SndqnError: An environment that there is not, or settings that it does not have.
@@ -61,7 +61,7 @@ def env_settings(config: TrainConfig, **changes: Any) -> EnvSettings:
 
 
 def _phases(config: TrainConfig, settings: EnvSettings) -> dict[int, EnvSettings]:
-    """Gives the environment's settings by the step from which they hold, 0 first."""
+    """Returns the environment's settings by the step from which they hold, 0 first."""
     phases, changes = {0: settings}, dict[str, Any]()
     for at, values in sorted((config.env_changes or {}).items()):
         changes.update(values)
@@ -77,7 +77,7 @@ def _phases(config: TrainConfig, settings: EnvSettings) -> dict[int, EnvSettings
 
 
 def _filled_up(settings: Sequence[EnvSettings], config: TrainConfig) -> dict[str, Any]:
-    """Gives the settings by which several environments have one shape of observations.
+    """Returns the settings by which several environments have one shape of observations.
 
     Raises:
         ConfigError: They have not; MinAtar's are filled up to have.

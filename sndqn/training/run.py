@@ -91,7 +91,7 @@ def resume(path: str | Path, console: Console | None = None) -> RunFolder:
 
 
 def _is_trained(run: RunFolder) -> bool:
-    """Says whether a run's agents are those that its training left."""
+    """Returns whether a run's agents are those that its training left."""
     agents: dict[str, str] = run.read_provenance().get("trained", {})
     files = {run.path / name: digest for name, digest in agents.items()}
     return bool(files) and all(

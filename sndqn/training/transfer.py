@@ -11,7 +11,7 @@ from sndqn.spectral import remove_spectral_norm, weight_layers
 
 
 def start_from(policy: SNDQNPolicy, agent: Agent) -> list[str]:
-    """Gives a policy's networks the weights of an agent; an output layer of another size stays new.
+    """Loads an agent's weights into a policy; an output layer of another size stays new.
 
     Normalised layers of the agent come with their scale folded in, so that the function is the
     agent's. A layer that the policy normalises then has that weight: with bound "initial" its bound
