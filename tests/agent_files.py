@@ -10,7 +10,7 @@ from safetensors.torch import load, save
 from sndqn.agents import AgentDescription
 from sndqn.agents.container import pack
 from sndqn.envs import make_env, resolve_env
-from sndqn.networks import NetworkSpec, SpectralSettings
+from sndqn.networks import NetworkSpec, SpectralSettings, make_q_network
 
 SPEC = NetworkSpec("mlp", net_arch=(16, 16), spectral=SpectralSettings("-2,-1", bound=0.5))
 
@@ -22,7 +22,7 @@ def description(spec: NetworkSpec = SPEC, env: str = "CartPole", algo: str = "dq
 def new_network(spec: NetworkSpec = SPEC, env: str = "CartPole") -> Any:
     made = make_env(env)
     torch.manual_seed(0)
-    network = spec.build(made.observation_space, made.action_space)
+    network = make_q_network(made.observation_space, made.action_space, spec)
     made.close()
     return network.eval()
 

@@ -22,7 +22,7 @@ from sndqn.diagnostics import sigma_of
 from sndqn.envs import EnvSettings, make_env
 from sndqn.errors import AgentFileError, ConfigError, RunFolderError, SndqnError, printable
 from sndqn.files import read_bytes, sha256_of, write_bytes
-from sndqn.networks import NetworkSpec, QNetwork, SpectralSettings
+from sndqn.networks import NetworkSpec, QNetwork, SpectralSettings, make_q_network
 from sndqn.networks.factory import apply_settings, zero_observation
 from sndqn.spectral import SpectralLayer, weight_layers
 from sndqn.spectral.subspace import TINY
@@ -154,7 +154,7 @@ def _build(description: AgentDescription, shapes: dict[str, Shape]) -> QNetwork:
     _check_memory(planned, where)
     _compare(shapes_of(planned), shapes, others_allowed=True)
     with torch.random.fork_rng(devices=()):  # the weights it draws are replaced
-        network = _plain(description.network).build(*where)
+        network = make_q_network(*where, _plain(description.network))
     for entry in weight_layers(network):
         # One entry of 1, whose σ is found at once: that of the weights is in the file.
         with torch.no_grad():
@@ -211,7 +211,7 @@ def plan(spec: NetworkSpec, where: Spaces) -> QNetwork:
     """Makes a network of shapes alone."""
     try:
         with torch.device("meta"), ShapesAlone():
-            return _plain(spec).build(*where)
+            return make_q_network(*where, _plain(spec))
     except SndqnError:
         raise
     except Exception as error:

@@ -16,9 +16,9 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from sndqn.agents.description import AgentDescription
-from sndqn.agents.fields import SHA256, Field, checked, one_of, wholes
 from sndqn.errors import AgentFileError, shortened
 from sndqn.files import canonical_json, strict_json
+from sndqn.files.fields import SHA256, Field, checked, one_of, wholes
 
 MAX_BYTES = 512 * 1024 * 1024
 MAX_HEADER_BYTES = 1024 * 1024

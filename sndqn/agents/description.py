@@ -4,8 +4,12 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
-from sndqn.agents.fields import (
+from sndqn.envs import EnvSettings, settings_from_dict
+from sndqn.errors import AgentFileError, shortened
+from sndqn.files.fields import (
     FLAG,
+    MAX_LAYERS,
+    MAX_SIZE,
     Field,
     checked,
     either,
@@ -15,11 +19,11 @@ from sndqn.agents.fields import (
     whole,
     wholes,
 )
-from sndqn.envs import EnvSettings, settings_from_dict
-from sndqn.errors import AgentFileError, shortened
 from sndqn.networks import NetworkSpec, SpectralSettings
-from sndqn.networks.factory import ACTIVATIONS, TorsoName
+from sndqn.networks.extractors import TORSOS
+from sndqn.networks.heads import HEADS
 from sndqn.networks.initializers import InitializerName
+from sndqn.networks.spec import ACTIVATIONS
 from sndqn.runs.folder import TITLE
 from sndqn.spectral.functional import Mode
 from sndqn.spectral.schedulers import SchedulerForm, SchedulerName
@@ -27,9 +31,6 @@ from sndqn.spectral.spectral_layer import ConvNorm
 
 SCHEMA = "sndqn-agent-1"
 
-# Upper ends far beyond use. That the whole fits into memory is checked where networks are built.
-_SIZE = 2**20
-_LAYERS = 32
 _ANYTHING = Field("{...}", lambda value: type(value) is dict)
 
 HEAD_OF = {"dqn": "linear", "c51": "categorical", "qr-dqn": "quantile", "iqn": "implicit_quantile"}
@@ -49,13 +50,13 @@ _TITLE = Field(
     lambda value: type(value) is str and re.fullmatch(TITLE, value) is not None,
 )
 _NETWORK = {
-    "torso": one_of(*get_args(TorsoName)),
+    "torso": one_of(*TORSOS),
     "torso_kwargs": _ANYTHING,
-    "head": one_of(*HEAD_OF.values()),
+    "head": one_of(*HEADS),
     "head_kwargs": _ANYTHING,
     "dueling": FLAG,
     "noisy": FLAG,
-    "net_arch": either(wholes(_LAYERS, _SIZE), None),
+    "net_arch": either(wholes(MAX_LAYERS, MAX_SIZE), None),
     "activation": one_of(*ACTIVATIONS),
     "initializer": one_of(*get_args(InitializerName)),
     "spectral": _ANYTHING,
@@ -65,29 +66,11 @@ _SPECTRAL = {
     "bound": either(number(1e-30, 1e30), "initial"),
     "mode": one_of(*get_args(Mode)),
     "conv_norm": one_of(*get_args(ConvNorm)),
-    "n_power_iterations": whole(1, _SIZE),
+    "n_power_iterations": whole(1, MAX_SIZE),
     "grad_through_norm": FLAG,
     "scheduler": one_of(*get_args(SchedulerName)),
     "scheduler_form": one_of(*get_args(SchedulerForm)),
     "scheduler_one_sided": FLAG,
-}
-_FEATURES = {"features_dim": whole(0, _SIZE)}
-_TORSO_KWARGS: dict[str, dict[str, Field]] = {
-    "mlp": _FEATURES,
-    "nature_cnn": _FEATURES,
-    "minatar_cnn": {**_FEATURES, "channels": wholes(_LAYERS, _SIZE)},
-    "impala_cnn": {**_FEATURES, "width": whole(1, 1024), "pool": either(whole(1, 1024), None)},
-    "combined": {},
-}
-_RETURN = number(-1e30, 1e30)
-HEAD_KWARGS: dict[str, dict[str, Field]] = {
-    "linear": {},
-    "categorical": {"n_atoms": whole(2, _SIZE), "v_min": _RETURN, "v_max": _RETURN},
-    "quantile": {"n_quantiles": whole(1, _SIZE)},
-    "implicit_quantile": {
-        "n_cosines": whole(1, _SIZE),
-        "n_acting_quantiles": whole(1, _SIZE),
-    },
 }
 
 
@@ -159,8 +142,8 @@ class AgentDescription:
 
 def _network(data: object) -> NetworkSpec:
     values = dict(checked("network", data, _NETWORK))
-    checked("torso_kwargs", values["torso_kwargs"], _TORSO_KWARGS[values["torso"]], may_miss=True)
-    checked("head_kwargs", values["head_kwargs"], HEAD_KWARGS[values["head"]], may_miss=True)
+    checked("torso_kwargs", values["torso_kwargs"], TORSOS[values["torso"]].fields, may_miss=True)
+    checked("head_kwargs", values["head_kwargs"], HEADS[values["head"]].fields, may_miss=True)
     spectral = checked("spectral", values.pop("spectral"), _SPECTRAL)
     if values["net_arch"] is not None:
         values["net_arch"] = tuple(values["net_arch"])

@@ -22,7 +22,7 @@ from sndqn.agents.agents import Agent
 from sndqn.envs import make_env
 from sndqn.errors import AgentFileError, MissingExtraError
 from sndqn.networks import QNetwork
-from sndqn.networks.factory import ACTIVATIONS, zero_observation
+from sndqn.networks.factory import zero_observation
 from sndqn.networks.noisy import NoisyLinear
 from sndqn.spectral import remove_spectral_norm, weight_layers
 from sndqn.spectral.apply import replace_layer
@@ -105,7 +105,7 @@ def to_sb3(agent: Agent) -> bytes:
             raise AgentFileError(
                 f"--format sb3: Stable-Baselines3 has no {what}. Type --format onnx or sndqn"
             )
-    arguments: dict[str, Any] = {"activation_fn": ACTIVATIONS[spec.activation]}
+    arguments: dict[str, Any] = {"activation_fn": spec.activation_fn}
     if spec.torso == "nature_cnn":
         arguments["features_extractor_kwargs"] = {"features_dim": units.pop(0)}
     arguments["net_arch"] = units[:-1]

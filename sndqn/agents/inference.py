@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sndqn.agents.agents import Spaces, plan, shapes_of
 from sndqn.errors import AgentFileError, SelectionError
 from sndqn.networks import NetworkSpec, SpectralSettings
-from sndqn.networks.factory import default_torso
+from sndqn.networks.extractors import default_torso
 from sndqn.spectral import select_layers, weight_layers
 from sndqn.spectral.functional import Mode
 from sndqn.spectral.spectral_layer import Bound
@@ -59,9 +59,9 @@ def network_of(tensors: Mapping[str, Tensor], where: Spaces, untold: Untold) -> 
     head, dueling, layers = _head(plain)
     torso, torso_kwargs = _torso(plain, where[0], layers[0])
     spec = NetworkSpec(
-        torso,  # type: ignore[arg-type]
+        torso,
         torso_kwargs=torso_kwargs,
-        head=head,  # type: ignore[arg-type]
+        head=head,
         head_kwargs=_head_kwargs(head, dueling, plain, layers[-1], where[1], untold),
         dueling=dueling,
         noisy=f"{layers[-1]}.weight_sigma" in plain,

@@ -1,6 +1,6 @@
 """Q-networks: torsos, heads and the factory that joins them and applies SN."""
 
-from sndqn.networks.factory import NetworkSpec, make_q_network
+from sndqn.networks.factory import make_q_network
 from sndqn.networks.heads import (
     CategoricalHead,
     DuelingHead,
@@ -11,7 +11,7 @@ from sndqn.networks.heads import (
 )
 from sndqn.networks.noisy import NoisyLinear
 from sndqn.networks.q_network import QNetwork
-from sndqn.networks.settings import SpectralSettings
+from sndqn.networks.spec import NetworkSpec, SpectralSettings
 from sndqn.networks.torsos import MLP, ImpalaCNN, MinAtarCNN, NatureCNN
 
 __all__ = [

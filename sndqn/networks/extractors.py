@@ -1,65 +1,145 @@
-"""The torsos as features extractors: the classes that Stable-Baselines3's policies take.
+"""The table of torsos, and each as a features extractor, the class that an SB3 policy takes.
 
-Each is its torso, made for an observation space: the same layers under the same names.
+A new torso is a class in `sndqn.networks.torsos` and an entry in `TORSOS`. `minatar_cnn` and its
+like are the extractors: of this module by name, and in `EXTRACTORS`.
 """
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from gymnasium import spaces
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.preprocessing import (
+    get_flattened_obs_dim,
+    is_image_space,
+    is_image_space_channels_first,
+)
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor
+from stable_baselines3.common.torch_layers import NatureCNN as SB3NatureCNN
 from torch import nn
 
-from sndqn.networks.factory import TorsoName, torso_arguments
-from sndqn.networks.torsos import MLP, ImpalaCNN, MinAtarCNN, NatureCNN
+from sndqn.errors import UnsupportedSpaceError
+from sndqn.files.fields import MAX_LAYERS, MAX_SIZE, either, whole, wholes
+from sndqn.networks.parts import Part
+from sndqn.networks.torsos import (
+    MINATAR_SIDE,
+    MLP,
+    NATURE_SIDE,
+    ImpalaCNN,
+    MinAtarCNN,
+    NatureCNN,
+)
+
+Extractor = Callable[..., nn.Module]
+Torso = str | Extractor | nn.Module
+
+
+@dataclass(frozen=True)
+class TorsoPart(Part):
+    """An entry of the table of torsos.
+
+    Attributes:
+        make: Its class.
+        takes_images: Whether it takes (channels, height, width), or else a vector.
+    """
+
+    make: type[nn.Module]
+    takes_images: bool = True
+
+    @property
+    def features_dim(self) -> int:
+        """Units of the dense layer that it ends with by default, as a CNN does; 0 for none."""
+        units: int = self.defaults.get("features_dim", 0)
+        return units
+
+
+_UNITS = {"features_dim": whole(0, MAX_SIZE)}
+TORSOS: dict[str, TorsoPart] = {
+    "mlp": TorsoPart(MLP, _UNITS, takes_images=False),
+    "nature_cnn": TorsoPart(NatureCNN, _UNITS),
+    "minatar_cnn": TorsoPart(MinAtarCNN, {**_UNITS, "channels": wholes(MAX_LAYERS, MAX_SIZE)}),
+    "impala_cnn": TorsoPart(
+        ImpalaCNN, {**_UNITS, "width": whole(1, 1024), "pool": either(whole(1, 1024), None)}
+    ),
+    "combined": TorsoPart(CombinedExtractor, {}),
+}
 
 
 class _Extractor(BaseFeaturesExtractor):
-    """Stands behind a torso for the base class, whose arguments no torso passes on."""
+    """A torso made for an observation space: the same layers under the same names."""
 
+    takes_images: ClassVar[bool]
     # An attribute, as torsos have it, in the place of the base's property.
     features_dim: int = 0
 
-    def __init__(self) -> None:
-        nn.Module.__init__(self)
-
-    def _begin(
-        self, name: TorsoName, space: spaces.Space[Any], kwargs: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Gives the torso's arguments."""
-        shape, arguments = torso_arguments(space, name, kwargs)
-        return {"input_shape": shape, **arguments}
-
-    def _end(self, space: spaces.Space[Any]) -> None:
-        self._observation_space, self._features_dim = space, self.features_dim
-
-
-class mlp(MLP, _Extractor):
-    """A hidden layer of `features_dim` units, or none."""
-
     def __init__(self, observation_space: spaces.Space[Any], **kwargs: Any) -> None:
-        super().__init__(**self._begin("mlp", observation_space, kwargs))
-        self._end(observation_space)
+        if self.takes_images:
+            shape = _image_shape(observation_space, type(self).__name__)
+        else:
+            shape = (get_flattened_obs_dim(observation_space),)
+        # The torso's constructor: the base's wants to be told features_dim.
+        super(BaseFeaturesExtractor, self).__init__(shape, **kwargs)
+        self._observation_space, self._features_dim = observation_space, self.features_dim
 
 
-class nature_cnn(NatureCNN, _Extractor):
-    """sndqn's Nature CNN."""
+def _image_shape(observation_space: spaces.Space[Any], torso: str) -> Sequence[int]:
+    shape: Sequence[int] = observation_space.shape or ()
+    if len(shape) != 3:
+        raise UnsupportedSpaceError(
+            f"torso {torso}: expected observations of (channels, height, width), found "
+            f'{observation_space}. Use torso "mlp"'
+        )
+    if is_image_space(observation_space) and not is_image_space_channels_first(
+        observation_space  # type: ignore[arg-type]
+    ):
+        raise UnsupportedSpaceError(
+            f"torso {torso}: expected (channels, height, width), found channels last, {shape}: "
+            "wrap the environment in stable_baselines3.common.vec_env.VecTransposeImage"
+        )
+    return shape
 
-    def __init__(self, observation_space: spaces.Space[Any], **kwargs: Any) -> None:
-        super().__init__(**self._begin("nature_cnn", observation_space, kwargs))
-        self._end(observation_space)
+
+def _extractor(name: str, torso: TorsoPart) -> Extractor:
+    made = torso.make
+    if issubclass(made, BaseFeaturesExtractor):
+        return made
+    # Saved policies name an extractor by this module and its name in the table.
+    attributes = {"__module__": __name__, "__doc__": made.__doc__}
+    return type(name, (_Extractor, made), {**attributes, "takes_images": torso.takes_images})
 
 
-class minatar_cnn(MinAtarCNN, _Extractor):
-    """The MinAtar CNN: `features_extractor_class=minatar_cnn`."""
-
-    def __init__(self, observation_space: spaces.Space[Any], **kwargs: Any) -> None:
-        super().__init__(**self._begin("minatar_cnn", observation_space, kwargs))
-        self._end(observation_space)
+EXTRACTORS: dict[str, Extractor] = {name: _extractor(name, TORSOS[name]) for name in TORSOS}
 
 
-class impala_cnn(ImpalaCNN, _Extractor):
-    """The IMPALA ResNet: `features_extractor_class=impala_cnn`."""
+def __getattr__(name: str) -> Any:
+    if name not in EXTRACTORS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return EXTRACTORS[name]
 
-    def __init__(self, observation_space: spaces.Space[Any], **kwargs: Any) -> None:
-        super().__init__(**self._begin("impala_cnn", observation_space, kwargs))
-        self._end(observation_space)
+
+def default_torso(observation_space: spaces.Space[Any]) -> str:
+    """Chooses the torso that fits: a CNN for images and grids, by size, an MLP for the rest."""
+    if isinstance(observation_space, spaces.Dict):
+        return "combined"
+    if isinstance(observation_space, spaces.Box) and len(observation_space.shape) == 3:
+        side = min(observation_space.shape[1:])
+        if side >= NATURE_SIDE:
+            return "nature_cnn"
+        return "minatar_cnn" if side >= MINATAR_SIDE else "mlp"
+    return "mlp"
+
+
+def extractor_of(torso: str | Extractor) -> Extractor:
+    """Returns the class that makes a torso, which is its name or that class."""
+    return EXTRACTORS[torso] if isinstance(torso, str) else torso
+
+
+def hidden_after(torso: Torso) -> tuple[int, ...]:
+    """Returns the default hidden layers after a torso: (64, 64), or none after a CNN."""
+    if isinstance(torso, str):
+        is_cnn = TORSOS[torso].features_dim > 0
+    elif isinstance(torso, nn.Module):
+        is_cnn = isinstance(torso, (NatureCNN, MinAtarCNN, ImpalaCNN, SB3NatureCNN))
+    else:
+        is_cnn = torso is SB3NatureCNN
+    return () if is_cnn else (64, 64)

@@ -6,16 +6,18 @@ return. `q_values` turns it into the Q-values one acts by.
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sndqn.errors import ConfigError
+from sndqn.files.fields import MAX_SIZE, number, whole
 from sndqn.networks.noisy import NoisyLinear
+from sndqn.networks.parts import Part, check_name
 
-HeadName = Literal["linear", "categorical", "quantile", "implicit_quantile"]
+HeadName = str  # one in HEADS
 MakeLinear = Callable[[int, int], nn.Linear]
 
 
@@ -347,11 +349,21 @@ def _linear(noisy: bool) -> MakeLinear:
     return NoisyLinear if noisy else nn.Linear
 
 
-_HEADS: dict[str, Callable[..., nn.Module]] = {
-    "linear": LinearHead,
-    "categorical": CategoricalHead,
-    "quantile": QuantileHead,
-    "implicit_quantile": ImplicitQuantileHead,
+def _linear_head(*shape: Any, dueling: bool = False, noisy: bool = False) -> nn.Module:
+    return (DuelingHead if dueling else LinearHead)(*shape, noisy=noisy)
+
+
+_RETURN = number(-1e30, 1e30)
+HEADS: dict[str, Part] = {
+    "linear": Part(_linear_head, {}),
+    "categorical": Part(
+        CategoricalHead, {"n_atoms": whole(2, MAX_SIZE), "v_min": _RETURN, "v_max": _RETURN}
+    ),
+    "quantile": Part(QuantileHead, {"n_quantiles": whole(1, MAX_SIZE)}),
+    "implicit_quantile": Part(
+        ImplicitQuantileHead,
+        {"n_cosines": whole(1, MAX_SIZE), "n_acting_quantiles": whole(1, MAX_SIZE)},
+    ),
 }
 
 
@@ -369,7 +381,7 @@ def make_head(
     """Makes a head by its name.
 
     Args:
-        head: "linear", "categorical", "quantile" or "implicit_quantile".
+        head: A name in `HEADS`: "linear", "categorical", "quantile" or "implicit_quantile".
         features_dim: Length of the features.
         n_actions: Number of actions.
         net_arch: Widths of the hidden layers.
@@ -378,11 +390,10 @@ def make_head(
         noisy: Whether the layers are noisy.
         **kwargs: The head's own: `n_atoms`, `v_min`, `v_max`; `n_quantiles`; `n_cosines`,
             `n_acting_quantiles`.
+
+    Raises:
+        ConfigError: There is no such head, or a number is out of range.
     """
-    if head not in _HEADS:
-        raise ConfigError(f"head: expected one of {', '.join(_HEADS)}, found {head!r}")
+    check_name("head", head, HEADS)
     shape = (features_dim, n_actions, net_arch, activation_fn)
-    if head == "linear":
-        made = DuelingHead if dueling else LinearHead
-        return made(*shape, noisy=noisy, **kwargs)
-    return _HEADS[head](*shape, dueling=dueling, noisy=noisy, **kwargs)
+    return HEADS[head].make(*shape, dueling=dueling, noisy=noisy, **kwargs)

@@ -28,6 +28,7 @@ class MLP(nn.Module):
         hidden: Widths of the hidden layers; none by default, as in Stable-Baselines3, where the
             head has them.
         activation_fn: Activation after each hidden layer.
+        features_dim: Units of one more hidden layer, the last; 0 leaves it out.
     """
 
     def __init__(
@@ -35,9 +36,10 @@ class MLP(nn.Module):
         input_shape: Sequence[int],
         hidden: Sequence[int] = (),
         activation_fn: type[nn.Module] = nn.ReLU,
+        features_dim: int = 0,
     ) -> None:
         super().__init__()
-        widths = [math.prod(input_shape), *hidden]
+        widths = [math.prod(input_shape), *hidden, *([features_dim] if features_dim else [])]
         self.features_dim = widths[-1]
         layers: list[nn.Module] = [nn.Flatten()]
         for n_in, n_out in itertools.pairwise(widths):

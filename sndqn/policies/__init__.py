@@ -14,7 +14,6 @@ from sndqn.policies.dqn import (
     SNMlpPolicy,
     SNMultiInputPolicy,
     SNQNetwork,
-    policy_arguments,
 )
 
 __all__ = [
@@ -29,5 +28,4 @@ __all__ = [
     "minatar_cnn",
     "mlp",
     "nature_cnn",
-    "policy_arguments",
 ]

@@ -6,26 +6,29 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor
+from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.torch_layers import NatureCNN as SB3NatureCNN
 from torch import nn
 
 from sndqn.errors import ConfigError, UnsupportedSpaceError
-from sndqn.networks import SpectralSettings
-from sndqn.networks.extractors import impala_cnn, minatar_cnn, mlp, nature_cnn
+from sndqn.networks import NetworkSpec
+from sndqn.networks.extractors import Extractor, extractor_of
 from sndqn.optimizers import Adam
 from sndqn.spectral import SpectralLayer
 
-_CNN_EXTRACTORS: tuple[Callable[..., nn.Module], ...] = (
-    SB3NatureCNN,
-    nature_cnn,
-    minatar_cnn,
-    impala_cnn,
-)
+# The arguments that Stable-Baselines3 gives by position or, on loading, by name.
+_POSITIONS = ("observation_space", "action_space", "lr_schedule", "net_arch", "activation_fn")
+# What it calls parts of a `NetworkSpec`.
+_NAMES = {
+    "features_extractor_class": "torso",
+    "features_extractor_kwargs": "torso_kwargs",
+    "net_arch": "net_arch",
+    "activation_fn": "activation_fn",
+}
 
 
 class SpectralPolicyMixin:
-    """The spectral arguments of a policy, kept where Stable-Baselines3 saves and restores them.
+    """A policy's description of its network, made of its arguments, and σ kept current.
 
     Args:
         *args: As Stable-Baselines3's policy.
@@ -40,21 +43,31 @@ class SpectralPolicyMixin:
         sn_scheduler_form: "product" or "layer".
         sn_scheduler_one_sided: Whether norms below the bound count as at the bound.
         **kwargs: As Stable-Baselines3's policy.
+
+    Attributes:
+        spec: The network.
     """
 
-    default_extractor: ClassVar[Callable[..., nn.Module]]
+    # What the network is unless arguments say otherwise.
+    default_spec: ClassVar[NetworkSpec]
+    # Arguments of the network that are not Stable-Baselines3's, beside `sn_*`.
+    own_arguments: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.spectral_settings = SpectralSettings.from_arguments(kwargs)
-        # Stable-Baselines3 gives these three by position or, on loading, by name.
-        names = ("observation_space", "action_space", "lr_schedule", "net_arch", "activation_fn")
-        kwargs.update(zip(names, args, strict=False))
-        kwargs.setdefault("features_extractor_class", type(self).default_extractor)
+        kwargs.update(zip(_POSITIONS, args, strict=False))
         kwargs.setdefault("optimizer_class", Adam)
-        extractor = kwargs["features_extractor_class"]
-        self._check_space(kwargs["observation_space"], extractor)
-        if kwargs.get("net_arch") is None and extractor in _CNN_EXTRACTORS:
-            kwargs["net_arch"] = []
+        own = [n for n in kwargs if n.startswith("sn_") or n in self.own_arguments]
+        self._own_arguments = {name: kwargs.pop(name) for name in own}
+        given = {ours: kwargs[name] for name, ours in _NAMES.items() if name in kwargs}
+        given.update(self._own_arguments)
+        spec = given.pop("spec", None) or self.default_spec
+        self.spec = spec.changed(**given).resolved(kwargs["observation_space"])
+        kwargs.update(
+            features_extractor_class=self._extractor(kwargs["observation_space"]),
+            features_extractor_kwargs=dict(self.spec.torso_kwargs),
+            net_arch=list(self.spec.net_arch or ()),
+            activation_fn=self.spec.activation_fn,
+        )
         super().__init__(**kwargs)
 
     def _keep_sigma_current(self, online: nn.Module, target: nn.Module) -> None:
@@ -141,23 +154,29 @@ class SpectralPolicyMixin:
         for layer in (*self._normalised, *self._target):
             layer.reset_sigma()
 
-    def _check_space(self, space: spaces.Space[Any], extractor: Callable[..., nn.Module]) -> None:
-        name = type(self).__name__
-        if isinstance(space, spaces.Dict) and extractor in (
-            FlattenExtractor,
-            mlp,
-            *_CNN_EXTRACTORS,
-        ):
-            raise UnsupportedSpaceError(
-                f"{name}: expected a Box or Discrete observation space, found a Dict: "
-                "use SNMultiInputPolicy"
+    def _extractor(self, space: spaces.Space[Any]) -> Extractor:
+        """Returns the class of the torso, if it takes such observations."""
+        name, torso = type(self).__name__, self.spec.torso
+        if torso is None or isinstance(torso, nn.Module):
+            raise ConfigError(
+                f"{name}: makes its torso twice, for the online and the target network, found "
+                f"{torso!r}: give a name or a features extractor class"
             )
-        if not isinstance(space, spaces.Dict) and extractor is CombinedExtractor:
+        takes_dict = torso == "combined"
+        takes_array = isinstance(torso, str) and not takes_dict
+        if isinstance(space, spaces.Dict):
+            if takes_array or torso in (FlattenExtractor, SB3NatureCNN):
+                raise UnsupportedSpaceError(
+                    f"{name}: expected a Box or Discrete observation space, found a Dict: "
+                    "use SNMultiInputPolicy"
+                )
+        elif takes_dict:
             raise UnsupportedSpaceError(
                 f"{name}: expected a Dict observation space, found {space}: "
                 "use SNMlpPolicy or SNCnnPolicy"
             )
+        return extractor_of(torso)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         data: dict[str, Any] = super()._get_constructor_parameters()  # type: ignore[misc]
-        return {**data, **self.spectral_settings.as_arguments()}
+        return {**data, **self._own_arguments}

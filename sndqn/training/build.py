@@ -10,7 +10,6 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 
 from sndqn.agents import check_description, load_agent, q_function
-from sndqn.agents.description import HEAD_KWARGS
 from sndqn.agents.find import find_agent
 from sndqn.algorithms import C51, DQN, IQN, QRDQN, ValueBasedAlgorithm
 from sndqn.algorithms.acceleration import find_acceleration
@@ -21,15 +20,16 @@ from sndqn.envs.journal import JournalVecEnv
 from sndqn.errors import ConfigError
 from sndqn.evaluation import evaluate
 from sndqn.evaluation.protocol import STEPS_WITHOUT_LIMIT
-from sndqn.networks import NetworkSpec, SpectralSettings
-from sndqn.networks.factory import default_torso
+from sndqn.networks import NetworkSpec
+from sndqn.networks.extractors import TORSOS, default_torso
+from sndqn.networks.heads import HEADS
 from sndqn.optimizers import Adam, RMSprop
-from sndqn.policies import SNDQNPolicy, policy_arguments
+from sndqn.policies import SNDQNPolicy
 from sndqn.training.callbacks import EnvChanges, EvaluationCallback, LogCallback, ProgressCallback
 from sndqn.training.config import TrainConfig
 from sndqn.training.evaluating import evaluation_protocol
 from sndqn.training.plan import Task
-from sndqn.training.settings import OWNERS, Exploration, Learning
+from sndqn.training.settings import OWNERS, Exploration, Learning, Network, SpectralNorm
 from sndqn.training.signals import StopSignals
 from sndqn.training.task_state import TaskState, describe_agent
 from sndqn.training.transfer import start_from
@@ -39,13 +39,6 @@ ALGORITHMS: dict[str, type[ValueBasedAlgorithm]] = {
     "c51": C51,
     "qr-dqn": QRDQN,
     "iqn": IQN,
-}
-_TORSO_SIZES: dict[str, tuple[str, ...]] = {
-    "mlp": ("features_dim",),
-    "nature_cnn": ("features_dim",),
-    "minatar_cnn": ("features_dim", "channels"),
-    "impala_cnn": ("features_dim", "width", "pool"),
-    "combined": (),
 }
 
 
@@ -83,60 +76,41 @@ def _build_task(task: Task, console: Console, fresh: bool) -> TaskState:
     network = network_spec(config, env.observation_space)
     check_description(describe_agent(task, network, 0), env.observation_space, env.action_space)
     model = build_algorithm(config, env, network)
-    policy: Any = model.policy
-    network = replace(
-        network,
-        torso_kwargs=dict(policy.features_extractor_kwargs),
-        head_kwargs=model.head_kwargs(),
-        net_arch=tuple(policy.net_arch),
-    )
     say(console, spectral_sentence(model.q_net, network.spectral))
     if config.init_from is not None and fresh:
+        policy: Any = model.policy
         new = start_from(policy, load_agent(find_agent(config.init_from).file))
         say(console, f"Starts from {config.init_from}; new layers: {', '.join(new) or 'none'}")
     return TaskState(task, model, network, console)
 
 
 def network_spec(config: TrainConfig, observation_space: Any) -> NetworkSpec:
-    """Writes down the network that a configuration means for these observations."""
-    torso = default_torso(observation_space) if config.torso == "auto" else config.torso
-    torso_kwargs: dict[str, Any] = {}
-    for name in ("features_dim", "width", "pool", "channels"):
-        value = getattr(config, name)
-        if value is not None and name not in _TORSO_SIZES[torso]:
-            sizes = " and ".join(_TORSO_SIZES[torso]) or "no sizes"
-            raise ConfigError(f"{name}: torso {torso} takes {sizes}. Leave it out")
-        if value is not None:
-            torso_kwargs[name] = list(value) if name == "channels" else value
-    net_arch = config.net_arch
+    """Writes down the network that a configuration means for these observations.
+
+    Raises:
+        ConfigError: A size that its torso does not have.
+    """
+    settings = config.section(Network, SpectralNorm)
+    torso = settings["torso"]
+    if torso == "auto":
+        torso = settings["torso"] = default_torso(observation_space)
+    sizes = {name for part in TORSOS.values() for name in part.fields}
+    given = {name: settings.pop(name) for name in list(settings) if name in sizes}
+    torso_kwargs = {name: value for name, value in given.items() if value is not None}
+    for name in torso_kwargs:
+        if name not in TORSOS[torso].fields:
+            taken = " and ".join(TORSOS[torso].fields) or "no sizes"
+            raise ConfigError(f"{name}: torso {torso} takes {taken}. Leave it out")
     if config.algo == "iqn" and torso == "mlp":
         # The embedding of fractions meets the first of two hidden layers.
         torso_kwargs.setdefault("features_dim", 64)
-        net_arch = (64,) if net_arch is None else net_arch
-    algorithm = ALGORITHMS[config.algo]
-    head_kwargs = {name: getattr(config, name, None) for name in HEAD_KWARGS[algorithm.head]}
-    return NetworkSpec(
-        torso=torso,
-        torso_kwargs=torso_kwargs,
-        head=algorithm.head,
-        head_kwargs={name: value for name, value in head_kwargs.items() if value is not None},
-        dueling=config.dueling,
-        noisy=config.noisy,
-        net_arch=net_arch,
-        activation=config.activation,
-        initializer=config.initializer,
-        spectral=SpectralSettings(
-            layers=config.sn_layers,
-            bound=config.sn_bound,
-            mode=config.sn_mode,
-            conv_norm=config.sn_conv_norm,
-            n_power_iterations=config.sn_power_iterations,
-            grad_through_norm=config.sn_grad_through_norm,
-            scheduler=config.sn_scheduler,
-            scheduler_form=config.sn_scheduler_form,
-            scheduler_one_sided=config.sn_scheduler_one_sided,
-        ),
-    )
+        if config.net_arch is None:
+            settings["net_arch"] = (64,)
+    head = ALGORITHMS[config.algo].head
+    numbers = {name: getattr(config, name, None) for name in HEADS[head].fields}
+    head_kwargs = {name: value for name, value in numbers.items() if value is not None}
+    spec = NetworkSpec(torso_kwargs=torso_kwargs, head=head, head_kwargs=head_kwargs)
+    return spec.changed(**settings).resolved(observation_space)
 
 
 def check_device(device: str) -> None:
@@ -197,7 +171,7 @@ def _build_algorithm(config: TrainConfig, env: Any, network: NetworkSpec) -> Val
         compile=compiles[config.compile],
         seed=config.seed,
         device=config.device,
-        policy_kwargs={**policy_arguments(network), **_optimizer(config)},
+        policy_kwargs={"spec": network, **_optimizer(config)},
         **settings,
     )
 

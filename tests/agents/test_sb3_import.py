@@ -122,7 +122,7 @@ def test_the_weights_of_our_own_policies_tell_which_network_they_are_of(
     algo_name = next(name for name, head in HEAD_OF.items() if head == spec.head)
     content = pack(tensors, AgentDescription(settings, spec, algo_name, 0, 0, 0.0))
     agent = agent_from_bytes(content, "file")
-    original = model.policy.spectral_settings
+    original = model.policy.spec.spectral
     assert spec.spectral.mode == original.mode
     if original.bound != "initial" and original.layers != "none":
         assert spec.spectral.bound == original.bound

@@ -27,6 +27,7 @@ from torch.nn.utils.parametrizations import spectral_norm as torch_spectral_norm
 
 import sndqn
 from sndqn.errors import ConfigError, SelectionError, UnsupportedSpaceError
+from sndqn.networks import NetworkSpec
 from sndqn.networks.noisy import noisy_layers
 from sndqn.optimizers import RMSprop
 from sndqn.policies import (
@@ -253,8 +254,8 @@ def test_a_saved_policy_loads_alone_with_its_settings(tmp_path: Path) -> None:
     model.learn(40)
     model.policy.save(str(tmp_path / "policy"))
     loaded = SNMlpPolicy.load(str(tmp_path / "policy"), device="cpu")
-    assert loaded.spectral_settings == model.policy.spectral_settings
-    assert loaded.dueling
+    assert loaded.spec == model.policy.spec
+    assert loaded.spec.dueling
     assert same_network(model.policy, loaded)
     assert torch.equal(values(model.q_net, model), values(loaded.q_net, model))
 
@@ -274,10 +275,30 @@ def test_a_saved_policy_loads_alone_with_its_head(head: str, dueling: bool, tmp_
     model = make(policy_kwargs={**kwargs, "sn_layers": "none", "initializer": "xavier_uniform"})
     model.policy.save(str(tmp_path / "policy"))
     loaded = SNMlpPolicy.load(str(tmp_path / "policy"), device="cpu")
-    assert (loaded.head, loaded.head_kwargs) == (head, HEADS[head])
-    assert (loaded.dueling, loaded.noisy, loaded.initializer) == (dueling, True, "xavier_uniform")
+    assert (loaded.spec.head, loaded.spec.head_kwargs) == (head, HEADS[head])
+    found = (loaded.spec.dueling, loaded.noisy, loaded.spec.initializer)
+    assert found == (dueling, True, "xavier_uniform")
     observations = torch.randn(4, 4)
     assert torch.equal(loaded.q_net.outputs(observations), model.q_net.outputs(observations))
+
+
+def test_a_description_makes_a_policy_as_its_arguments_do(tmp_path: Path) -> None:
+    spec = NetworkSpec("mlp", net_arch=(9, 8), dueling=True, activation="tanh").changed(sn_bound=2)
+    by_value = make(policy_kwargs={"spec": spec})
+    arguments = {"net_arch": [9, 8], "dueling": True, "activation_fn": nn.Tanh, "sn_bound": 2}
+    by_name = make(policy_kwargs={"features_extractor_class": mlp, **arguments})
+    assert by_value.policy.spec == by_name.policy.spec == spec
+    assert same_network(by_value.policy, by_name.policy)
+    by_value.save(tmp_path / "model")
+    loaded = StockDQN.load(tmp_path / "model", device="cpu")
+    assert loaded.policy.spec == spec  # type: ignore[union-attr]
+    assert same_network(by_value.policy, loaded.policy)
+
+
+def test_online_and_target_network_cannot_share_a_torso() -> None:
+    torso = nature_cnn(spaces.Box(0, 255, (1, 36, 36), np.uint8))
+    with pytest.raises(ConfigError, match="makes its torso twice"):
+        make("cnn", policy_kwargs={"spec": NetworkSpec(torso)})
 
 
 def noises(network: nn.Module) -> list[Tensor]:

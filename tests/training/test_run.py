@@ -103,9 +103,7 @@ def test_the_policy_builds_the_network_the_agent_file_describes() -> None:
     settings = config(net_arch="8,8", dueling=True, activation="tanh")
     model = model_of(settings)
     assert isinstance(model.policy, SNDQNPolicy)
-    spec = network_spec(settings, model.observation_space)
-    built = spec.build(model.observation_space, model.action_space)
-    assert built.state_dict().keys() == model.q_net.state_dict().keys()
+    assert model.policy.spec == network_spec(settings, model.observation_space)
 
 
 def test_the_kept_agent_is_the_best_of_the_evaluations_and_not_the_last(tmp_path: Path) -> None:

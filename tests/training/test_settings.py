@@ -11,9 +11,11 @@ from sndqn.algorithms.exploration import ExplorationName
 from sndqn.envs import AtariSettings, ControlSettings, MinAtarSettings
 from sndqn.evaluation import EvaluationProtocol
 from sndqn.losses import LossName
-from sndqn.networks import NetworkSpec, SpectralSettings
-from sndqn.networks.factory import ACTIVATIONS, TorsoName
+from sndqn.networks import NetworkSpec
+from sndqn.networks.extractors import TORSOS
+from sndqn.networks.heads import HEADS
 from sndqn.networks.initializers import InitializerName
+from sndqn.networks.spec import ACTIVATIONS, SN_ARGUMENTS
 from sndqn.spectral.functional import Mode
 from sndqn.spectral.schedulers import SchedulerForm, SchedulerName
 from sndqn.spectral.spectral_layer import ConvNorm
@@ -86,14 +88,20 @@ def test_every_setting_of_an_environment_is_one_of_some_suite_and_the_other_way_
 
 def test_every_setting_of_a_network_is_one_of_its_description_and_the_other_way_round() -> None:
     fields = {field.name for field in dataclasses.fields(NetworkSpec)}
-    sizes = {"features_dim", "width", "pool", "channels"}
+    sizes = {name for torso in TORSOS.values() for name in torso.fields}
     assert set(Network.model_fields) - sizes == fields - {
         *("torso_kwargs", "head", "head_kwargs", "spectral")
     }
 
 
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_every_number_of_a_head_is_a_setting_of_its_algorithm(algo: str) -> None:
+    numbers = set(HEADS[ALGORITHMS[algo].head].fields)
+    assert numbers - FIXED == {name for name in numbers if algo in OWNERS.get(name, ())}
+
+
 def test_every_setting_of_spectral_normalisation_is_an_argument_of_networks() -> None:
-    assert set(SpectralNorm.model_fields) == set(SpectralSettings().as_arguments())
+    assert set(SpectralNorm.model_fields) == set(SN_ARGUMENTS)
 
 
 def test_every_field_of_an_evaluations_protocol_is_a_setting() -> None:
@@ -111,7 +119,7 @@ def words_of(annotation: Any) -> Iterator[Any]:
     ("name", "words"),
     [
         ("algo", list(ALGORITHMS)),
-        ("torso", ["auto", *(name for name in get_args(TorsoName) if name != "combined")]),
+        ("torso", ["auto", *(name for name in TORSOS if name != "combined")]),
         ("activation", list(ACTIVATIONS)),
         ("initializer", get_args(InitializerName)),
         ("sn_mode", get_args(Mode)),

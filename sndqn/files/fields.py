@@ -7,6 +7,11 @@ from typing import Any, NamedTuple
 
 from sndqn.errors import AgentFileError, shortened
 
+# Upper ends far beyond use: of a layer's units, and of layers. That a network fits into memory is
+# checked where it is planned.
+MAX_SIZE = 2**20
+MAX_LAYERS = 32
+
 
 class Field(NamedTuple):
     """What a value must be.
