@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from sndqn.files.fields import MAX_LAYERS, MAX_SIZE
 from sndqn.runs.folder import TITLE
 
 
@@ -54,8 +55,6 @@ def _mapping(value: object) -> object:
 Int = Annotated[int, BeforeValidator(_whole_number)]
 AlgorithmName = Literal["dqn", "c51", "qr-dqn", "iqn"]
 InitializerName = Literal["torch", "xavier_uniform", "variance_scaling", "orthogonal"]
-# Upper ends far beyond use, which readers of agent files hold to as well.
-MAX_SIZE, MAX_LAYERS = 2**20, 32
 Size = Annotated[Int, Field(gt=0, le=MAX_SIZE)]
 Sizes = Annotated[tuple[Size, ...], BeforeValidator(_numbers), Field(max_length=MAX_LAYERS)]
 Words = Annotated[tuple[str, ...], BeforeValidator(words)]
