@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sndqn.algorithms import C51, DQN, IQN, QRDQN
+    from sndqn.api import load, resume, train
     from sndqn.envs import make_env, make_vec_env, resolve_env
     from sndqn.networks import make_q_network
     from sndqn.policies import SNCnnPolicy, SNMlpPolicy, SNMultiInputPolicy
@@ -21,12 +22,15 @@ _HOMES = {
     "SNCnnPolicy": "sndqn.policies",
     "SNMlpPolicy": "sndqn.policies",
     "SNMultiInputPolicy": "sndqn.policies",
+    "load": "sndqn.api",
     "make_env": "sndqn.envs",
     "make_q_network": "sndqn.networks",
     "make_vec_env": "sndqn.envs",
     "remove_spectral_norm": "sndqn.spectral",
     "resolve_env": "sndqn.envs",
+    "resume": "sndqn.api",
     "spectral_norm": "sndqn.spectral",
+    "train": "sndqn.api",
 }
 
 __all__ = [
@@ -37,13 +41,16 @@ __all__ = [
     "SNCnnPolicy",
     "SNMlpPolicy",
     "SNMultiInputPolicy",
+    "load",
     "make_env",
     "make_q_network",
     "make_vec_env",
     "register",
     "remove_spectral_norm",
     "resolve_env",
+    "resume",
     "spectral_norm",
+    "train",
 ]
 
 

@@ -1,0 +1,248 @@
+"""What the commands do, from Python, one call each.
+
+run = sndqn.train("CartPole", total_timesteps=20_000, sn_layers="-2")
+print(run.evaluation.mean)
+run.agent.replay("best.mp4", values=True)
+
+agent = sndqn.load("CartPole/sn")
+agent.act(observation)
+"""
+
+import json
+import os
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from sndqn.agents import Agent, agent_from_bytes, find_agent, read_agent_bytes
+from sndqn.agents.episodes import find_episode
+from sndqn.agents.evaluations import read_evaluation
+from sndqn.agents.find import AgentPlace
+from sndqn.diagnostics import LayerNorm, layer_norms
+from sndqn.envs import import_typed, use_wrapper
+from sndqn.errors import ConfigError
+from sndqn.evaluation import EvaluationRecord, Trace, rendering_of, trace_frames, write_video
+from sndqn.evaluation.protocol import limited
+from sndqn.files import write_bytes
+from sndqn.runs.folder import RunFolder
+from sndqn.training import run as training
+from sndqn.training.config import TrainConfig, make_config
+from sndqn.training.config_files import layered_config, read_config
+from sndqn.training.evaluating import play, protocol_of
+
+
+@dataclass(frozen=True)
+class SavedAgent(Agent):
+    """An agent, and the file it was read from: `sndqn.load` returns one.
+
+    Attributes:
+        source: What `load` was given.
+        place: Its file, and where its evaluations are.
+    """
+
+    source: str
+    place: AgentPlace
+
+    def act(self, observation: Any) -> int:
+        """Returns the greedy action for one observation, as evaluation sees it."""
+        return int(np.argmax(self.q_values(observation)))
+
+    @property
+    def evaluation(self) -> EvaluationRecord | None:
+        """Its own evaluation; None where there is none."""
+        return read_evaluation(self.place.folder)
+
+    def evaluate(self, *, verbose: bool = False, **changes: Any) -> EvaluationRecord:
+        """Plays whole games under the protocol of its training, and writes nothing.
+
+        Args:
+            verbose: Whether to print how each game went.
+            **changes: Of the protocol: `episodes`, `epsilon`, `seed`, `max_steps`.
+
+        Returns:
+            The record, with the trace of every game: `mean`, `std`, `returns`, `episodes`.
+
+        Raises:
+            ConfigError: The protocol has no such setting, or not such a value.
+        """
+        protocol = protocol_of(self, self.place.folder)
+        known = [field.name for field in fields(protocol)]
+        strange = [name for name in changes if name not in known]
+        if strange:
+            raise ConfigError(
+                f"evaluate: expected {', '.join(known)}, found {strange[0]!r}: leave it out"
+            )
+        settings = self.description.settings
+        return play(self, limited(replace(protocol, **changes), settings), _console(verbose))
+
+    def replay(
+        self,
+        file: str | Path,
+        *,
+        episode: int | str = "best",
+        seed: int | None = None,
+        values: bool = False,
+    ) -> Path:
+        """Writes a video of a game.
+
+        Args:
+            file: The video's file, such as "best.mp4".
+            episode: Which game of its own evaluation, counted from 0, or "best". It is replayed
+                from its trace, and each step checked.
+            seed: Of a new game to play instead.
+            values: Whether the Q-values are shown beside the picture.
+
+        Returns:
+            The file.
+
+        Raises:
+            RunFolderError: There is no evaluation of its own, and no seed was given.
+        """
+        trace = self._game(episode, seed)
+        # pygame then looks for no display, and complains of none, while it draws into memory.
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+        frames = trace_frames(trace, self.q_values if values else None)
+        write_video(Path(file), frames, rendering_of(trace).fps)
+        return Path(file)
+
+    def _game(self, episode: int | str, seed: int | None) -> Trace:
+        if seed is not None:
+            return self.evaluate(episodes=1, seed=seed).traces[0]
+        return find_episode(self.source, str(episode)).trace
+
+    def layers(self) -> list[LayerNorm]:
+        """Computes σ of every weight layer exactly, of the weight and of the layer as it acts."""
+        return layer_norms(self.network, self.network.observation_space, exact=True)
+
+    def export(self, file: str | Path) -> Path:
+        """Writes the agent as a file of its own.
+
+        Args:
+            file: Its suffix says what: ".safetensors" an agent file, ".onnx" an ONNX model, ".zip"
+                a model that Stable-Baselines3 or sb3-contrib loads.
+
+        Raises:
+            ConfigError: Another suffix.
+        """
+        from sndqn.agents.export import to_onnx, to_sb3
+
+        path = Path(file)
+        if path.suffix == ".safetensors":
+            content = read_agent_bytes(self.place.file)
+        elif path.suffix in (".onnx", ".zip"):
+            content = (to_onnx if path.suffix == ".onnx" else to_sb3)(self)
+        else:
+            raise ConfigError(
+                f"export: expected a file called .safetensors, .onnx or .zip, found {path.name}"
+            )
+        write_bytes(path, content)
+        return path
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training's folder: `sndqn.train` and `sndqn.resume` return one.
+
+    Attributes:
+        folder: The files in it, by name.
+    """
+
+    folder: RunFolder
+
+    @property
+    def path(self) -> Path:
+        """The folder's path."""
+        return self.folder.path
+
+    @property
+    def tasks(self) -> dict[str, "Run"]:
+        """The runs of several tasks, by environment; empty for a run of one."""
+        if not self.folder.tasks.is_file():
+            return {}
+        names = read_config(str(self.folder.tasks))["env"].split(",")
+        folders = sorted(found.parent for found in self.path.glob("*/config.yaml"))
+        found = {read_config(str(each / "config.yaml"))["env"]: each for each in folders}
+        return {name: Run(RunFolder(found[name])) for name in map(str.strip, names)}
+
+    @property
+    def config(self) -> TrainConfig:
+        """Every setting."""
+        several = self.folder.tasks.is_file()
+        return make_config(read_config(str(self.folder.tasks if several else self.folder.config)))
+
+    @property
+    def agent(self) -> SavedAgent:
+        """What it learnt."""
+        return load(self.path)
+
+    @property
+    def evaluation(self) -> EvaluationRecord | None:
+        """The evaluation at its end; None before."""
+        return read_evaluation(self.folder)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Returns the records of metrics.jsonl: "timesteps", and the logged values by name."""
+        return [json.loads(line) for line in self.folder.metrics.read_text().splitlines()]
+
+
+def train(
+    env: str, *, config: str | Path | None = None, verbose: bool = True, **settings: Any
+) -> Run:
+    """Trains an agent, evaluates it, and leaves everything in a run folder: `sndqn train`.
+
+    Args:
+        env: What to learn: "Breakout", "MinAtar/Breakout", "CartPole", any discrete Gymnasium id;
+            or several of one suite, with a comma between.
+        config: A YAML file with settings, or the name of a shipped one, such as "rainbow".
+        verbose: Whether to print what the command prints.
+        **settings: Of `sndqn.training.config.TrainConfig`, named as the command's flags, with "_"
+            for "-": sn_layers="-2", total_timesteps=100_000. Modules of `imports` are imported.
+
+    Raises:
+        SndqnError: A setting or a name is wrong; nothing was written.
+        TrainingStopped: Ctrl-C; what was learnt is saved, and `sndqn.resume` goes on.
+    """
+    given: dict[str, Any] = {"env": env, **settings}
+    first = ("env", "imports", "wrappers", "algo")
+    _use_code(make_config({name: given[name] for name in first if name in given}))
+    resolved = layered_config(given, None if config is None else str(config))
+    _use_code(resolved)
+    return Run(training.train(resolved, _console(verbose), given))
+
+
+def resume(path: str | Path, *, verbose: bool = True) -> Run:
+    """Goes on with a run that was interrupted: `sndqn train --resume`.
+
+    Raises:
+        RunFolderError: There is none to go on with.
+    """
+    return Run(training.resume(path, _console(verbose)))
+
+
+def load(agent: str | Path, *, sha256: str | None = None) -> SavedAgent:
+    """Loads an agent; no code in its file is run, since there is none.
+
+    Args:
+        agent: The folder of a run, an agent file, or the name of a shipped agent: "CartPole/sn".
+        sha256: What the SHA-256 of the file must be; None takes any.
+
+    Raises:
+        SndqnError: There is none, or it is damaged, or another one.
+    """
+    place = find_agent(str(agent))
+    found = agent_from_bytes(read_agent_bytes(place.file), str(place.file), sha256)
+    return SavedAgent(found.network, found.description, found.sha256, str(agent), place)
+
+
+def _use_code(config: TrainConfig) -> None:
+    for module in config.imports:
+        import_typed(module, "imports")
+    for wrapper in config.wrappers:
+        use_wrapper(wrapper)
+
+
+def _console(verbose: bool) -> Console:
+    return Console(quiet=not verbose)

@@ -1,0 +1,110 @@
+"""From Python: what the commands do, one call each."""
+
+import re
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sndqn
+from sndqn import api
+from sndqn.errors import ConfigError, RunFolderError
+
+SHORT = {
+    "total_timesteps": 600,
+    "learning_starts": 100,
+    "eval_episodes": 2,
+    "eval_max_steps": 60,
+    "tensorboard": False,
+    "verbose": False,
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> api.Run:
+    runs = str(tmp_path_factory.mktemp("runs"))
+    return sndqn.train("CartPole", sn_layers="-2", runs_dir=runs, **SHORT)
+
+
+def test_a_training_is_one_call_and_its_run_has_what_the_command_leaves(run: api.Run) -> None:
+    assert run.evaluation is not None
+    assert run.evaluation.mean == np.mean(run.evaluation.returns)
+    assert run.config.sn_layers == "-2"
+    assert run.metrics()[-1]["timesteps"] == 600
+    assert run.tasks == {}
+    assert (run.path / "agent.safetensors").is_file()
+
+
+def test_an_agent_acts_by_its_q_values_and_is_measured(run: api.Run) -> None:
+    agent = run.agent
+    observation = np.zeros(4, np.float32)
+    assert agent.act(observation) == int(np.argmax(agent.q_values(observation)))
+    rows = {row.index: row for row in agent.layers()}
+    assert rows[-2].effective == pytest.approx(1.0, abs=0.02)
+    assert rows[-1].bound is None
+
+
+def test_evaluating_writes_nothing_and_repeats_itself(run: api.Run) -> None:
+    before = sorted(run.path.rglob("*"))
+    first, second = (run.agent.evaluate(episodes=2, seed=7, max_steps=40) for _ in range(2))
+    assert first.to_dict() == second.to_dict()
+    assert sorted(run.path.rglob("*")) == before
+    with pytest.raises(ConfigError, match="expected episodes, epsilon"):
+        run.agent.evaluate(games=3)
+
+
+@pytest.mark.parametrize("game", [{}, {"episode": 1}, {"seed": 3, "values": True}])
+def test_a_game_is_replayed_or_a_new_one_played_into_a_video(
+    run: api.Run, tmp_path: Path, game: dict[str, Any]
+) -> None:
+    file = run.agent.replay(tmp_path / "a.mp4", **game)
+    assert file.read_bytes()[4:8] == b"ftyp"
+
+
+def test_an_agent_file_alone_is_loaded_and_says_what_it_has_no_game_of(
+    run: api.Run, tmp_path: Path
+) -> None:
+    file = run.agent.export(tmp_path / "mine.safetensors")
+    agent = sndqn.load(file, sha256=run.agent.sha256)
+    assert agent.evaluation is None
+    with pytest.raises(RunFolderError, match="sndqn evaluate"):
+        agent.replay(tmp_path / "a.mp4")
+    with pytest.raises(ConfigError, match=r"expected a file called \.safetensors"):
+        agent.export(tmp_path / "mine.pt")
+
+
+def test_several_tasks_are_runs_of_their_own(tmp_path: Path) -> None:
+    names = "MinAtar/Breakout,MinAtar/Freeway"
+    run = sndqn.train(names, runs_dir=str(tmp_path), **{**SHORT, "eval_max_steps": 20})
+    assert list(run.tasks) == names.split(",")
+    assert all(task.evaluation is not None for task in run.tasks.values())
+
+
+def test_a_wrong_setting_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean sn_layers"):
+        sndqn.train("CartPole", sn_layer="-2", runs_dir=str(tmp_path / "runs"))
+    assert not (tmp_path / "runs").exists()
+
+
+def docstrings_example() -> str:
+    _, _, indented = str(api.__doc__).partition("\n\n")
+    return textwrap.dedent(indented)
+
+
+def pages_example() -> str:
+    page = Path(api.__file__).parent.parent / "docs" / "python.md"
+    (block,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    return str(block)
+
+
+@pytest.mark.parametrize("example", [docstrings_example(), pages_example()], ids=["doc", "page"])
+def test_every_example_runs(example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    short = "total_timesteps=600, learning_starts=100, eval_max_steps=30, tensorboard=False"
+    example = example.replace("total_timesteps=20_000", short)
+    example = example.replace(", learning_starts=1_000)", ")")
+    observation = np.zeros(4, np.float32)
+    exec(example, {"sndqn": sndqn, "observation": observation})  # noqa: S102
+    assert Path("best.mp4").is_file()
