@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
-from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.utils import get_device
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
 from sndqn.errors import ConfigError, UnsupportedSpaceError
+from sndqn.replay.batch import Batch
 from sndqn.replay.rows import Array, Flags, Indices, RecycledRows, replace_rows
 from sndqn.replay.stacks import FrameStacks
 
@@ -237,9 +237,7 @@ class FrameRing(ReplayBuffer):
         envs = np.random.randint(0, high=self.n_envs, size=len(batch_inds))
         return self.gather(batch_inds, envs, env)
 
-    def gather(
-        self, indices: Indices, envs: Indices, env: VecNormalize | None = None
-    ) -> ReplayBufferSamples:
+    def gather(self, indices: Indices, envs: Indices, env: VecNormalize | None = None) -> Batch:
         """Returns chosen transitions, as `sample` gives random ones.
 
         With n_steps=1, stacked observations share memory with their next ones: do not write there.
@@ -262,7 +260,7 @@ class FrameRing(ReplayBuffer):
         if env is not None:
             observations = self._normalized(observations, env)
             next_observations = self._normalized(next_observations, env)
-        return ReplayBufferSamples(
+        return Batch(
             observations,
             self._to_device(actions[:, None]),
             next_observations,

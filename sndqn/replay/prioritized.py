@@ -102,7 +102,7 @@ class PrioritizedFrameRing(FrameRing):
         # N and the priorities' sum are in the maximum as well, so they cancel.
         weights = (priorities / priorities.min()) ** -self.beta
         samples = self.gather(leaves // self.n_envs, leaves % self.n_envs, env)
-        return Batch(*samples, weights=self._to_device(weights.astype(np.float32)[:, None]))
+        return samples._replace(weights=self._to_device(weights.astype(np.float32)[:, None]))
 
     def update_priorities(self, leaves: Indices, errors: Tensor | npt.NDArray[Any]) -> None:
         """Makes (|error| + 1e-6)^α the priorities of some transitions.
