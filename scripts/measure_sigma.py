@@ -12,7 +12,7 @@ import argparse
 import copy
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ import numpy as np
 import torch
 from needs import need
 
+from sndqn.algorithms.update import Result, Update
 from sndqn.envs import make_vec_env
+from sndqn.replay import Batch
 from sndqn.runs.folder import provenance
 from sndqn.spectral import SpectralLayer
 from sndqn.training.build import build_algorithm, network_spec
@@ -43,6 +45,20 @@ LEFT_OUT = ("atari/btr",)
 EVERY = {"atari": 100, "minatar": 10, "control": 10}
 
 
+class Watched(Update):
+    """The update of a model; calls a function after each."""
+
+    def __init__(self, model: Any, after: Callable[[], None]) -> None:
+        super().__init__(model.policy, model.update.settings)
+        self._after = after
+
+    def __call__(self, batch: Batch, *, settle: bool = False) -> Result:
+        """Makes an update."""
+        result = super().__call__(batch, settle=settle)
+        self._after()
+        return result
+
+
 class Measurement:
     """Compares σ after updates of a model.
 
@@ -59,10 +75,9 @@ class Measurement:
         self._layers = {n: m for n, m in modules if isinstance(m, SpectralLayer)}
         self.missing: dict[str, list[float]] = {name: [] for name in self._layers}
         self._every, self._n_updates = every, 0
-        self._settle, model.settle_sigma = model.settle_sigma, self._settle_and_compare
+        model.update = Watched(model, self._compare)
 
-    def _settle_and_compare(self, index: int) -> None:
-        self._settle(index)
+    def _compare(self) -> None:
         self._n_updates += 1
         if self._n_updates > 20 and self._n_updates % self._every:
             return

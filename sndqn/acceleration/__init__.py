@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sndqn.acceleration.capture import CapturedUpdates
 from sndqn.acceleration.compilation import CompiledUpdate
-from sndqn.acceleration.interface import Algorithm
+from sndqn.acceleration.interface import Update
 from sndqn.acceleration.memory import keep_freed_memory
 from sndqn.acceleration.threads import ThreadsCallback, choose_threads
 from sndqn.replay import Batch
@@ -30,12 +30,12 @@ def compiler_available() -> bool:
 
 
 def accelerate(
-    algorithm: Algorithm, samples: Batch, n_updates: int, observations: Tensor
+    update: Update, samples: Batch, n_updates: int, observations: Tensor
 ) -> CompiledUpdate | CapturedUpdates:
-    """Prepares faster updates of an algorithm: compiled ones, or on a GPU captured ones.
+    """Prepares faster updates: compiled ones, or on a GPU captured ones.
 
     Args:
-        algorithm: The algorithm to update.
+        update: The update that they are to do the work of.
         samples: An example of the samples for `n_updates` updates.
         n_updates: How many updates share the samples.
         observations: An example of the observations to act on.
@@ -43,6 +43,6 @@ def accelerate(
     Raises:
         Exception: Whatever torch raises where it cannot compile or capture.
     """
-    if algorithm.device.type == "cuda":
-        return CapturedUpdates(algorithm, samples, n_updates)
-    return CompiledUpdate(algorithm, samples, n_updates, observations)
+    if update.policy.device.type == "cuda":
+        return CapturedUpdates(update, samples, n_updates)
+    return CompiledUpdate(update, samples, n_updates, observations)

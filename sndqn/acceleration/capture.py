@@ -16,7 +16,7 @@ from torch import Tensor
 from sndqn.acceleration.assumptions import Assumptions
 from sndqn.acceleration.batches import FixedSamples
 from sndqn.acceleration.graph_linalg import GraphLinalg
-from sndqn.acceleration.interface import Algorithm, Result
+from sndqn.acceleration.interface import Result, Update, moments
 from sndqn.errors import ConfigError
 from sndqn.replay import Batch
 
@@ -25,7 +25,7 @@ class FixedUpdates:
     """A fixed number of updates, all of whose inputs stay in one place in memory.
 
     Args:
-        algorithm: The algorithm, with sndqn's own policy and Adam.
+        update: One update, with sndqn's own policy and Adam.
         samples: An example of the samples for `n_updates` updates.
         n_updates: How many updates share the samples.
 
@@ -33,26 +33,25 @@ class FixedUpdates:
         ConfigError: The policy or the optimiser is not sndqn's.
     """
 
-    def __init__(self, algorithm: Algorithm, samples: Batch, n_updates: int) -> None:
-        if not algorithm.has_own_step:
+    def __init__(self, update: Update, samples: Batch, n_updates: int) -> None:
+        if not update.uses_sndqn_adam:
             raise ConfigError("a captured update needs sndqn's own policy and Adam")
-        self._algorithm = algorithm
+        self._update = update
         self._n_updates = n_updates
         self._samples = FixedSamples(samples, n_updates)
-        self._moments = algorithm.moments()
-        self.assumptions = Assumptions(algorithm)
-        self._groups = algorithm.policy.optimizer.param_groups
-        self._learning_rates = [
-            torch.zeros((), device=algorithm.device) for _ in range(len(self._groups))
-        ]
+        self._moments = moments(update)
+        self.assumptions = Assumptions(update)
+        self._groups = update.policy.optimizer.param_groups
+        device = update.policy.device
+        self._learning_rates = [torch.zeros((), device=device) for _ in self._groups]
 
     @property
     def changed(self) -> list[Tensor]:
         """The tensors that the updates change."""
-        policy = self._algorithm.policy
+        policy = self._update.policy
         found = [*policy.q_net.parameters(), *policy.buffers()]
-        for moments in self._moments:
-            found += [*moments.exp_avgs, *moments.exp_avg_sqs, *moments.steps]
+        for group in self._moments:
+            found += [*group.exp_avgs, *group.exp_avg_sqs, *group.steps]
         return list({id(tensor): tensor for tensor in found}.values())
 
     def accepts(self, samples: Batch, n_updates: int) -> bool:
@@ -68,12 +67,11 @@ class FixedUpdates:
 
     def make(self) -> Result:
         """Makes the updates; returns the last one's priorities and logs."""
-        optimizer = self._algorithm.policy.optimizer
+        optimizer = self._update.policy.optimizer
         optimizer.learning_rates = self._learning_rates
         try:
             for batch in self._samples.batches:
-                self._algorithm.draw_noise()
-                last: Result = self._algorithm.step(batch)
+                last = self._update(batch)
         finally:
             optimizer.learning_rates = None
         return last
@@ -84,9 +82,8 @@ class CapturedUpdates:
 
     refine: None = None  # eager updates make their power iterations as ever
 
-    def __init__(self, algorithm: Algorithm, samples: Batch, n_updates: int) -> None:
-        self._algorithm = algorithm
-        self._fixed = FixedUpdates(algorithm, samples, n_updates)
+    def __init__(self, update: Update, samples: Batch, n_updates: int) -> None:
+        self._fixed = FixedUpdates(update, samples, n_updates)
         self._fixed.load(samples)
         with GraphLinalg():
             self._graph, self._result = capture(self._fixed.make, self._fixed.changed)
@@ -99,12 +96,13 @@ class CapturedUpdates:
     def greedy_actions(self, observations: Tensor) -> None:
         """Returns None: acting is not captured."""
 
-    def make_updates(self, samples: Batch, n_updates: int) -> Result | None:
+    def make_updates(self, samples: Batch, n_updates: int, n_settling: int) -> Result | None:
         """Makes the updates on other samples; None where these are not as the first were.
 
-        The next call overwrites what it returns.
+        None as well where σ is to be found anew: that is not captured. The next call overwrites
+        what it returns.
         """
-        if self._algorithm.settles_sigma() or not self._fixed.accepts(samples, n_updates):
+        if n_settling or not self._fixed.accepts(samples, n_updates):
             return None
         self._fixed.load(samples)
         self._graph.replay()

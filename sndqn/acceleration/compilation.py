@@ -21,7 +21,8 @@ from sndqn.acceleration import onednn
 from sndqn.acceleration.assumptions import Assumptions
 from sndqn.acceleration.batches import FixedSamples, are_small, widened
 from sndqn.acceleration.decompositions import decompositions
-from sndqn.acceleration.interface import Algorithm, Result
+from sndqn.acceleration.interface import Result, Update, moments
+from sndqn.policies import SNDQNPolicy
 from sndqn.replay import Batch, split
 
 Compiled = Callable[..., list[Tensor]]
@@ -181,13 +182,13 @@ def _layouts(batch: Batch) -> list[Any]:
 
 
 class CompiledUpdate:
-    """An algorithm's updates and greedy actions, compiled.
+    """Updates of an algorithm and its greedy actions, compiled.
 
     An update is one function where policy and optimiser are sndqn's own: gradients, the optimiser's
     step and the power iterations. With another optimiser it ends with the gradients.
 
     Args:
-        algorithm: The algorithm; its methods are traced as they are.
+        update: The update; its methods are traced as they are.
         samples: An example of the samples for `n_updates` updates.
         n_updates: How many updates share the samples.
         observations: An example of the observations to act on.
@@ -198,16 +199,16 @@ class CompiledUpdate:
     """
 
     def __init__(
-        self, algorithm: Algorithm, samples: Batch, n_updates: int, observations: Tensor
+        self, update: Update, samples: Batch, n_updates: int, observations: Tensor
     ) -> None:
-        policy = algorithm.policy
-        self._algorithm = algorithm
+        policy = update.policy
+        self._update = update
         self._fields = [name for name, value in samples._asdict().items() if value is not None]
         self._n_gradients = 0
         self._log_names: list[str] = []
-        self._moments = algorithm.moments()
-        counts = [len({id(step) for step in moments.steps}) for moments in self._moments]
-        self._steps_inside = algorithm.has_own_step and set(counts) == {1}
+        self._moments = moments(update)
+        counts = [len({id(step) for step in group.steps}) for group in self._moments]
+        self._steps_inside = update.uses_sndqn_adam and set(counts) == {1}
         # Passed in as inputs: otherwise they would be computed once for each weight.
         self._sizes = np.zeros((len(self._moments), 2))
         sizes = torch.from_numpy(self._sizes).unbind()  # the same memory, written at every step
@@ -217,12 +218,12 @@ class CompiledUpdate:
             stepped = list(policy.q_net.parameters())
             stepped += [t for m in self._moments for t in [*m.exp_avgs, *m.exp_avg_sqs]]
             changed += stepped
-        self.assumptions = Assumptions(algorithm)
+        self.assumptions = Assumptions(update)
 
-        def update(*tensors: Tensor) -> list[Tensor]:
-            gradients, priorities, logs = algorithm.update(self._batch(tensors))
+        def whole(*tensors: Tensor) -> list[Tensor]:
+            gradients, priorities, logs = update.gradients(self._batch(tensors))
             if self._steps_inside:
-                algorithm.apply_gradients(gradients, sizes)
+                update.step(gradients, sizes)
                 gradients = []
             self._n_gradients, self._log_names = len(gradients), list(logs)
             return [*gradients, priorities, *logs.values()]
@@ -246,11 +247,9 @@ class CompiledUpdate:
         # On several threads, the loops of torch 2.13 write beyond their memory in IQN's update on
         # MinAtar: the process aborts (tests/acceleration/test_compilation.py). In the other
         # distributions' updates it was not seen, and is not risked.
-        self._update = compile_function(
-            update,
-            *self._inputs(example),
-            changed=changed,
-            one_thread=algorithm.head != "linear",
+        distributional = isinstance(policy, SNDQNPolicy) and policy.spec.head != "linear"
+        self._compiled = compile_function(
+            whole, *self._inputs(example), changed=changed, one_thread=distributional
         )
         self.refine: Callable[[], object] | None = None
         with torch.no_grad():
@@ -264,25 +263,38 @@ class CompiledUpdate:
         """Says whether memory and settings are still those that were compiled."""
         return self.assumptions.hold()
 
-    def make_updates(self, samples: Batch, n_updates: int) -> Result | None:
-        """Does what the algorithm's `make_updates` does; None for what it was not compiled for."""
+    def make_updates(self, samples: Batch, n_updates: int, n_settling: int) -> Result | None:
+        """Makes updates, each on its share; None for samples that it was not compiled for.
+
+        Args:
+            samples: The samples of all the updates.
+            n_updates: How many updates.
+            n_settling: After how many of them, the first ones, σ is found anew.
+        """
         batches = self._accepted(samples, n_updates)
         if batches is None:
             return None
         # Little Python runs between two updates: it runs with cold caches.
         sizes: list[Any] = [None] * n_updates
         if self._steps_inside:
-            sizes = self._algorithm.step_sizes(n_updates)
+            sizes = self._count_steps(n_updates)
         for index, (batch, size) in enumerate(zip(batches, sizes, strict=True)):
-            self._algorithm.draw_noise()
+            self._update.draw_noise()
             if size is not None:
                 self._sizes[:] = size
-            outputs = self._update(*self._inputs(batch))
+            outputs = self._compiled(*self._inputs(batch))
             if self._n_gradients:
-                self._algorithm.apply_gradients(outputs[: self._n_gradients])
-            self._algorithm.settle_sigma(index)
+                self._update.step(outputs[: self._n_gradients])
+            if index < n_settling:
+                self._update.settle_sigma()
         priorities, *logs = outputs[self._n_gradients :]
         return priorities, dict(zip(self._log_names, logs, strict=True))
+
+    def _count_steps(self, n_updates: int) -> list[tuple[tuple[float, float], ...]]:
+        """Counts steps of the optimiser; returns what `Adam.advance` does, by update and group."""
+        advance = self._update.policy.optimizer.advance
+        sizes = [advance(index, params, n_updates) for index, params in self._update.groups]
+        return list(zip(*sizes, strict=True))
 
     def _accepted(self, samples: Batch, n_updates: int) -> list[Batch] | None:
         """Returns the samples as batches; None where this was compiled for something else."""

@@ -1,56 +1,51 @@
-"""What accelerated updates need of an algorithm; `sndqn.algorithms.learner.Learner` has it all."""
+"""What accelerated updates need of an update; `sndqn.algorithms.update.Update` has it all."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
+from sndqn.optimizers import Moments
 from sndqn.replay import Batch
 
 Result = tuple[Tensor, dict[str, Tensor]]
 """The priorities of the last update's samples, and what to log."""
 
 
-class Algorithm(Protocol):
-    """An algorithm whose updates can be traced and captured; see `Learner` for each part."""
+class Update(Protocol):
+    """An update that can be traced and captured.
+
+    Attributes:
+        policy: Of sndqn or of Stable-Baselines3, with its networks and its optimiser.
+        settings: A record that compares equal while no setting changes.
+        groups: The groups of the optimiser that it steps, by index, and the parameters of each.
+    """
 
     policy: Any
-    device: torch.device
+    settings: Any
+    groups: list[tuple[int, list[Any]]]
 
     @property
-    def head(self) -> str:
-        """The name of its networks' head."""
-
-    @property
-    def has_own_step(self) -> bool:
+    def uses_sndqn_adam(self) -> bool:
         """Whether policy and optimiser are sndqn's own, so that the step can be traced."""
 
-    def update(self, batch: Batch) -> tuple[list[Tensor], Tensor, dict[str, Tensor]]:
+    def __call__(self, batch: Batch) -> Result:
+        """Makes an update."""
+
+    def gradients(self, batch: Batch) -> tuple[list[Tensor], Tensor, dict[str, Tensor]]:
         """Computes gradients, priorities and logs."""
 
-    def apply_gradients(
-        self, gradients: list[Tensor], sizes: Sequence[Tensor] | None = None
-    ) -> None:
+    def step(self, gradients: list[Tensor], sizes: Sequence[Tensor] | None = None) -> None:
         """Makes the optimiser's step and the power iterations."""
-
-    def step(self, batch: Batch) -> Result:
-        """Makes one update."""
 
     def draw_noise(self) -> None:
         """Draws new noise for noisy layers."""
 
-    def settles_sigma(self, index: int = 0) -> bool:
-        """Says whether σ is found anew after an update."""
+    def settle_sigma(self) -> None:
+        """Finds σ anew."""
 
-    def settle_sigma(self, index: int) -> None:
-        """Finds σ anew where `settles_sigma`."""
 
-    def moments(self) -> list[Any]:
-        """Returns the optimiser's moments, group by group."""
-
-    def step_sizes(self, n_updates: int) -> list[Any]:
-        """Counts steps; returns the two sizes of each, by update and group."""
-
-    def update_settings(self) -> list[Any]:
-        """Returns every setting that updates read."""
+def moments(update: Update) -> list[Moments]:
+    """Returns what sndqn's Adam remembers, group by group; nothing of another optimiser."""
+    groups = update.groups if update.uses_sndqn_adam else []
+    return [update.policy.optimizer.moments(index, parameters) for index, parameters in groups]

@@ -3,39 +3,55 @@
 What is behind it computes what the algorithms compute, in less time.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, Protocol
 
+import torch
 from torch import Tensor
 
+from sndqn.algorithms.update import Result, Update
 from sndqn.errors import ConfigError
+from sndqn.policies import SpectralPolicyMixin
 from sndqn.replay import Batch
+from sndqn.spectral import SpectralLayer
+
+# Compiling takes as long as it saves in some twenty thousand updates of a small network.
+COMPILE_FROM_UPDATES = 25_000
 
 
 class AcceleratedUpdates(Protocol):
-    """Updates and greedy actions of one algorithm, prepared for samples of one shape."""
+    """Updates and greedy actions, prepared for samples of one shape."""
 
     @property
     def refine(self) -> Callable[[], object] | None:
         """What makes the policy's power iterations in place of its own `refine`; None: that."""
 
-    def make_updates(
-        self, samples: Batch, n_updates: int
-    ) -> tuple[Tensor, dict[str, Tensor]] | None:
-        """Does what `Learner.make_updates` does; None, and nothing, for what it is not made for."""
+    def make_updates(self, samples: Batch, n_updates: int, n_settling: int) -> Result | None:
+        """Makes updates, each on its share of samples; None, and nothing, for other samples.
+
+        Args:
+            samples: The samples of all the updates.
+            n_updates: How many updates.
+            n_settling: After how many of them, the first ones, σ is found anew.
+
+        Returns:
+            What the last update returns.
+        """
 
     def greedy_actions(self, observations: Tensor) -> Tensor | None:
         """Returns the greedy actions; None for observations that it is not made for."""
 
     def still_valid(self) -> bool:
-        """Says whether the algorithm's memory and settings are still those it was made for."""
+        """Says whether the update's memory and settings are still those it was made for."""
 
 
-class Acceleration(Protocol):
+class Package(Protocol):
     """What the package offers."""
 
     def accelerate(
-        self, algorithm: Any, samples: Batch, n_updates: int, observations: Tensor
+        self, update: Update, samples: Batch, n_updates: int, observations: Tensor
     ) -> AcceleratedUpdates:
         """Prepares faster updates; raises where it cannot."""
 
@@ -53,7 +69,7 @@ class Acceleration(Protocol):
         """A callback that steps back to one thread while other processes use the cores."""
 
 
-def find_acceleration() -> Acceleration | None:
+def find_acceleration() -> Package | None:
     """Imports the package, which takes a moment; None where it is missing."""
     try:
         import sndqn.acceleration as package
@@ -71,3 +87,93 @@ def require_acceleration() -> None:
             "compile: expected the package sndqn.acceleration, found none: install sndqn whole, or "
             "leave compile out (--compile never)"
         )
+
+
+def is_wanted(asked: bool | Literal["auto"], n_updates: float, device: torch.device) -> bool:
+    """Says whether to accelerate so many updates; where nobody has said, if it saves time.
+
+    Raises:
+        ConfigError: It is asked for, and the package is missing.
+    """
+    if asked is True:
+        require_acceleration()
+    if asked != "auto":
+        return asked
+    enough = n_updates >= COMPILE_FROM_UPDATES and device.type == "cpu"
+    found = find_acceleration() if enough else None
+    return found is not None and found.compiler_available()
+
+
+class Acceleration:
+    """Stands in for an update where accelerated ones are prepared, and fit what they are given.
+
+    Args:
+        update: The update to accelerate.
+
+    Attributes:
+        due: Whether the next samples are to prepare accelerated updates.
+        updates: The accelerated updates; None without.
+    """
+
+    def __init__(self, update: Update) -> None:
+        self._update = update
+        self.due = False
+        self.updates: AcceleratedUpdates | None = None
+
+    def begin(self, wanted: bool) -> None:
+        """Discards what is valid no more, and has accelerated updates prepared if wanted."""
+        if self.updates is not None and not self.updates.still_valid():
+            self.updates = None
+        self.due = wanted and self.updates is None
+
+    def prepare(self, samples: Batch, n_updates: int, observations: Any) -> None:
+        """Prepares accelerated updates for samples like these; warns where that is impossible.
+
+        Args:
+            samples: Samples for `n_updates` updates.
+            n_updates: How many updates share the samples.
+            observations: Observations to act on, in one array.
+        """
+        self.due = False
+        package, policy = find_acceleration(), self._update.policy
+        if package is None:
+            return
+        if isinstance(policy, SpectralPolicyMixin):
+            policy.replaced_refine = None  # what is accelerated is the policy's own
+        try:
+            with _trusting_sigma(policy):  # as in training, wherever this is called
+                seen = torch.as_tensor(observations, device=policy.device)
+                updates = package.accelerate(self._update, samples, n_updates, seen)
+        except Exception as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            warnings.warn(f"Updates run without acceleration: {reason}", stacklevel=2)
+            return
+        self.updates = updates
+        if isinstance(policy, SpectralPolicyMixin):
+            policy.replaced_refine = updates.refine
+
+    def make_updates(self, samples: Batch, n_updates: int, n_settling: int) -> Result | None:
+        """Makes updates as `AcceleratedUpdates.make_updates`; None without any."""
+        if self.updates is None:
+            return None
+        return self.updates.make_updates(samples, n_updates, n_settling)
+
+    def greedy_actions(self, observations: Any) -> Tensor | None:
+        """Returns the greedy actions; None without accelerated ones for such observations."""
+        if self.updates is None or not isinstance(observations, Tensor):
+            return None
+        return self.updates.greedy_actions(observations)
+
+
+@contextmanager
+def _trusting_sigma(policy: torch.nn.Module) -> Iterator[None]:
+    """Runs a block in which all layers trust their stored σ."""
+    layers = [layer for layer in policy.modules() if isinstance(layer, SpectralLayer)]
+    before = [layer.trusts_sigma for layer in layers]
+    try:
+        for layer in layers:
+            layer.trusts_sigma = True
+        yield
+    finally:
+        for layer, trusted in zip(layers, before, strict=True):
+            layer.trusts_sigma = trusted

@@ -1,14 +1,39 @@
 """C51, Categorical DQN: the probabilities of fixed returns for every action."""
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 
 from sndqn import losses, targets
-from sndqn.algorithms.base import Losses, ValueBasedAlgorithm
+from sndqn.algorithms.base import ValueBasedAlgorithm
+from sndqn.algorithms.loss import Loss, Losses, Networks
 from sndqn.errors import ConfigError
 from sndqn.networks.heads import HeadName
 from sndqn.replay import Batch
+
+
+@dataclass(frozen=True)
+class C51Loss(Loss):
+    """The cross-entropy against the projected target; it is the priority too."""
+
+    def __call__(self, networks: Networks, batch: Batch) -> Losses:
+        """Computes the losses."""
+        reward, discount = self.rewards_and_discounts(batch)
+        head = networks.online.q_net
+        rows = torch.arange(len(reward), device=reward.device)
+        with torch.no_grad():
+            next_logits = networks.target.outputs(batch.next_observations)
+            next_q = networks.target.q_net.q_values(next_logits)
+            choice = self.next_actions(networks, batch, next_q)
+            probabilities = next_logits[rows, choice].softmax(dim=1)
+            target = targets.categorical_projection(reward, discount, probabilities, head.support)
+        logits = networks.online.outputs(batch.observations)
+        prediction = logits[rows, batch.actions.long().squeeze(1)]
+        values = losses.cross_entropy(prediction, target)
+        q_values = head.q_values(logits.detach())
+        q_mean = q_values.gather(1, batch.actions.long()).mean()
+        return Losses(values, values.detach(), {"q_mean": q_mean, "q_max": q_values.max()})
 
 
 class C51(ValueBasedAlgorithm):
@@ -43,25 +68,9 @@ class C51(ValueBasedAlgorithm):
         super().__init__(*args, **kwargs)
 
     def head_kwargs(self) -> dict[str, Any]:
-        """Gives the atoms."""
+        """Returns the atoms."""
         return {"n_atoms": self.n_atoms, "v_min": self.v_min, "v_max": self.v_max}
 
-    def compute_losses(self, batch: Batch) -> Losses:
-        """Gives the cross-entropies against the projected targets; they are the priorities too."""
-        reward, discount = self.rewards_and_discounts(batch)
-        online: Any = self.q_net
-        target_network: Any = self.q_net_target
-        rows = torch.arange(len(reward), device=reward.device)
-        with torch.no_grad():
-            next_logits = target_network.outputs(batch.next_observations)
-            choice = self.next_actions(batch, target_network.q_net.q_values(next_logits))
-            probabilities = next_logits[rows, choice].softmax(dim=1)
-            target = targets.categorical_projection(
-                reward, discount, probabilities, online.q_net.support
-            )
-        logits = online.outputs(batch.observations)
-        prediction = logits[rows, batch.actions.long().squeeze(1)]
-        values = losses.cross_entropy(prediction, target)
-        q_values = online.q_net.q_values(logits.detach())
-        q_mean = q_values.gather(1, batch.actions.long()).mean()
-        return Losses(values, values.detach(), {"q_mean": q_mean, "q_max": q_values.max()})
+    def make_loss(self) -> C51Loss:
+        """Returns the cross-entropy."""
+        return C51Loss(*self.target_settings())

@@ -40,8 +40,7 @@ class MultiTask:
         )
         for index, (learner, head) in enumerate(zip(self.learners, heads, strict=True), start=1):
             policies[index - 1].share_torso(torso, optimizer)
-            learner.find_trained()
-            learner.step_groups = [(0, groups[0]["params"]), (index, head)]
+            learner.make_update([(0, groups[0]["params"]), (index, head)])
 
     def learn(
         self,
@@ -72,11 +71,11 @@ class MultiTask:
                 for pair in list(running):
                     learner, callback = pair
                     stays = learner.num_timesteps < learner._total_timesteps
-                    if not (stays and learner.learn_block(callback)):
+                    if not (stays and learner.run_block(callback)):
                         running.remove(pair)
         finally:
             for learner in self.learners:
-                learner.after_learning()
+                learner.end_learning()
         for _, callback in going:
             callback.on_training_end()
         return self

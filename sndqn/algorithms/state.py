@@ -45,8 +45,8 @@ def get_state(model: ValueBasedAlgorithm) -> tuple[dict[str, Tensor], dict[str, 
     games = list(model.ep_info_buffer or [])
     tensors["games"] = torch.tensor([[g["r"], g["l"]] for g in games], dtype=torch.float64)
     data: dict[str, Any] = {name: getattr(model, name) for name in _COUNTERS}
-    data["_compiles_next"] = model._accelerates_next
-    data["compiled"] = model._accelerated is not None
+    data["_compiles_next"] = model.acceleration.due
+    data["compiled"] = model.acceleration.updates is not None
     data["log_names"] = list(model._train_logs)
     data["param_groups"] = [
         {
@@ -104,9 +104,9 @@ def set_state(
     games = [{"r": r, "l": int(length), "t": 0.0} for r, length in tensors["games"].tolist()]
     model.ep_info_buffer = deque(games, maxlen=model._stats_window_size)
     model.ep_success_buffer = deque(maxlen=model._stats_window_size)
-    model._accelerates_next = data["_compiles_next"]
-    if data["compiled"]:
-        model.accelerate_now()
+    model.acceleration.due = data["_compiles_next"]
+    if data["compiled"]:  # before the random numbers, of which it draws
+        model.prepare_acceleration()
     _set_random_state(model, tensors, data["random"])
 
 

@@ -93,6 +93,30 @@ class StepsToTheEnd(SB3DQN):
         self._received, self._stage = None, Stage.NONE
         self._update_info_buffer(infos, dones)
 
+    def _store_transition(
+        self,
+        replay_buffer: Any,
+        buffer_action: np.ndarray,
+        new_obs: Any,
+        reward: np.ndarray,
+        dones: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        previous, original = self._last_obs, new_obs
+        last: dict[int, Any] = {}
+        if self._vec_normalize_env is not None:
+            previous = self._last_original_obs
+            original, reward, last = self.originals(new_obs, dones, infos)
+        elif dones.any():
+            ended = np.flatnonzero(dones).tolist()
+            last = {index: infos[index].get("terminal_observation") for index in ended}
+        next_obs = copy.deepcopy(original) if last else original
+        for index, observation in last.items():
+            if observation is not None:
+                _put(next_obs, index, observation)
+        replay_buffer.add(previous, next_obs, buffer_action, reward, dones, infos)
+        self._last_obs, self._last_original_obs = new_obs, original
+
     def _store_again(self, replay: Any) -> None:
         """Does what is left of a storing that was interrupted."""
         new_obs = self._received[0]
@@ -184,3 +208,16 @@ class StepsToTheEnd(SB3DQN):
         last = {i: infos[i].get("terminal_observation") for i in np.flatnonzero(dones).tolist()}
         last = {i: normalize.unnormalize_obs(seen) for i, seen in last.items() if seen is not None}
         return normalize.get_original_obs(), normalize.get_original_reward(), last
+
+    def _excluded_save_params(self) -> list[str]:
+        step = ["_stage", "_env_sent_to", "_known_env", "_copies", "_sent", "_received"]
+        return [*super()._excluded_save_params(), *step, "_originals", "_place", "_position"]
+
+
+def _put(observations: Any, index: int, observation: Any) -> None:
+    """Writes the observation of one environment among those of all."""
+    if isinstance(observations, dict):
+        for key, rows in observations.items():
+            rows[index] = observation[key]
+    else:
+        observations[index] = observation

@@ -31,6 +31,11 @@ class Batch(NamedTuple):
     random: Tensor | None = None
 
 
+def as_batch(samples: Any) -> Batch:
+    """Returns what a replay gave as a Batch, which Stable-Baselines3's own replays do not give."""
+    return samples if isinstance(samples, Batch) else Batch(*samples)
+
+
 def split(samples: Batch, size: int) -> list[Batch]:
     """Returns samples as batches of `size` rows; views, no copies."""
     n = len(samples.rewards) // size

@@ -7,12 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from variants import VARIANTS, Variant, cartpoles, make, put_elsewhere
+from variants import Variant, cartpoles, make, put_elsewhere
 
 from sndqn.acceleration.assumptions import Assumptions
 
-# These are the shape of a network's head; another number means another network.
-OF_THE_HEAD = {"n_quantiles", "n_target_quantiles"}
+SHARED = ("gamma", "max_grad_norm", "double", "gradient_penalty", "gradient_penalty_threshold")
+OWN = {
+    "DQN": ("munchausen", "loss"),
+    "C51": (),
+    "QRDQN": ("munchausen", "huber_threshold"),
+    "IQN": ("munchausen", "huber_threshold", "n_quantiles", "n_target_quantiles"),
+}
 
 
 def filled(variant: Variant = ("DQN", "plain"), **kwargs: Any) -> Any:
@@ -20,37 +25,30 @@ def filled(variant: Variant = ("DQN", "plain"), **kwargs: Any) -> Any:
     return make(variant, cartpoles(2), **{"learning_starts": 10**6, **kwargs}).learn(100)
 
 
-@pytest.mark.parametrize("variant", [pytest.param(v, id="-".join(v)) for v in VARIANTS])
-def test_every_setting_that_an_update_reads_is_known(variant: Variant) -> None:
-    model = filled(variant)
-    batch, read = model._draw(16), set()
-
-    class Watched(type(model)):  # type: ignore[misc]
-        def __getattribute__(self, name: str) -> Any:
-            value = super().__getattribute__(name)
-            if isinstance(value, int | float | str | dict | None) and not name.startswith("_"):
-                read.add(name)
-            return value
-
-    model.__class__ = Watched
-    model.update(batch)
-    assert "max_grad_norm" in read
-    assert read <= {*model.setting_names, *OF_THE_HEAD}
+def change(model: Any, name: str, value: Any) -> None:
+    """Changes an attribute as a callback does, and has the next `train` begin."""
+    setattr(model, name, value)
+    model.update.settings = model.update_settings()
 
 
 @pytest.mark.parametrize("algorithm", ["DQN", "C51", "QRDQN", "IQN"])
 def test_a_change_of_any_setting_is_seen_and_so_is_taking_it_back(algorithm: str) -> None:
     model = filled((algorithm, "plain"))
-    assumptions = Assumptions(model)
-    for name in model.setting_names:
-        kept = copy.copy(getattr(model, name))
-        if isinstance(kept, dict):
-            getattr(model, name)["scale"] = 0.5
-        else:
-            setattr(model, name, "another")
+    assumptions = Assumptions(model.update)
+    for name in (*SHARED, *OWN[algorithm]):
+        kept = getattr(model, name)
+        change(model, name, "another")
         assert not assumptions.hold(), name
-        setattr(model, name, kept)
+        change(model, name, kept)
         assert assumptions.hold()
+
+
+def test_a_change_within_munchausens_settings_is_seen() -> None:
+    model = filled(("DQN", "munchausen"))
+    assumptions = Assumptions(model.update)
+    model.munchausen_settings["scale"] = 0.5
+    model.update.settings = model.update_settings()
+    assert not assumptions.hold()
 
 
 def reload_state(model: Any) -> None:
@@ -66,19 +64,19 @@ def give_up_momentum(model: Any) -> None:
     model.policy.optimizer.param_groups[0]["betas"] = (0.0, 0.999)
 
 
-@pytest.mark.parametrize("change", [reload_state, put_target_elsewhere, give_up_momentum])
-def test_other_moments_memory_or_decay_rates_are_seen(change: Callable[[Any], None]) -> None:
+@pytest.mark.parametrize("alter", [reload_state, put_target_elsewhere, give_up_momentum])
+def test_other_moments_memory_or_decay_rates_are_seen(alter: Callable[[Any], None]) -> None:
     model = filled()
-    assumptions = Assumptions(model)
-    change(model)
+    assumptions = Assumptions(model.update)
+    alter(model)
     assert not assumptions.hold()
-    assert assumptions.networks_hold() == (change is not put_target_elsewhere)
-    assert Assumptions(model).hold()
+    assert assumptions.networks_hold() == (alter is not put_target_elsewhere)
+    assert Assumptions(model.update).hold()
 
 
 def test_training_loading_and_syncing_change_nothing_of_it() -> None:
     model = filled()
-    assumptions = Assumptions(model)
+    assumptions = Assumptions(model.update)
     model.train(8, batch_size=16)
     model.policy.load_state_dict(copy.deepcopy(model.policy.state_dict()))
     model.policy.load_from_vector(np.float32(0.5) * model.policy.parameters_to_vector())
@@ -88,7 +86,7 @@ def test_training_loading_and_syncing_change_nothing_of_it() -> None:
 
 def test_with_another_optimiser_networks_and_settings_are_watched() -> None:
     model = filled(policy_kwargs={"optimizer_class": torch.optim.SGD})
-    assumptions = Assumptions(model)
+    assumptions = Assumptions(model.update)
     assert assumptions.hold()
     put_target_elsewhere(model)
     assert not assumptions.hold()

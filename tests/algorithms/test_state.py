@@ -132,9 +132,9 @@ def test_a_compiled_training_goes_on_compiled(at: int) -> None:
     leave = Leave(at)
     model = make("dqn", compile=True).learn(TOTAL, leave)
     again = taken_up("dqn", leave.taken, compile=True)
-    assert (again._accelerated is not None) == (at > 60)
+    assert (again.acceleration.updates is not None) == (at > 60)
     assert go_on(again) == digest(model)
-    assert again._accelerated is not None
+    assert again.acceleration.updates is not None
 
 
 def drop(*names: str) -> Any:
