@@ -14,7 +14,6 @@ if TYPE_CHECKING:
         agent_from_bytes,
         check_description,
         load_agent,
-        q_function,
         read_agent_bytes,
         save_agent,
     )
@@ -31,7 +30,6 @@ _HOMES = {
     "check_description": "agents",
     "find_agent": "find",
     "load_agent": "agents",
-    "q_function": "agents",
     "read_agent_bytes": "agents",
     "read_evaluation": "evaluations",
     "save_agent": "agents",
@@ -46,7 +44,6 @@ __all__ = [
     "check_description",
     "find_agent",
     "load_agent",
-    "q_function",
     "read_agent_bytes",
     "read_evaluation",
     "save_agent",

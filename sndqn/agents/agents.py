@@ -8,6 +8,7 @@ only then is it built and filled. What the file says of norms is computed again.
 import json
 import re
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from sndqn.agents.shapes import ShapesAlone
 from sndqn.diagnostics import sigma_of
 from sndqn.envs import EnvSettings, make_env
 from sndqn.errors import AgentFileError, ConfigError, RunFolderError, SndqnError, printable
+from sndqn.evaluation.values import NetworkValues
 from sndqn.files import read_bytes, sha256_of, write_bytes
 from sndqn.networks import NetworkSpec, QNetwork, SpectralSettings, make_q_network
 from sndqn.networks.factory import apply_settings, zero_observation
@@ -51,23 +53,14 @@ class Agent:
     description: AgentDescription
     sha256: str
 
+    @cached_property
+    def values(self) -> NetworkValues:
+        """Its Q-function, of one observation or of many at once."""
+        return NetworkValues(self.network)
+
     def q_values(self, observation: Any) -> Any:
-        """Gives the Q-values of one observation as an array, shape (actions,)."""
-        return q_function(self.network)(observation)
-
-
-def q_function(network: nn.Module) -> Any:
-    """Makes the function of one observation that evaluation plays with."""
-
-    @torch.no_grad()
-    def q_values(observation: Any) -> Any:
-        if isinstance(observation, dict):
-            batch: Any = {key: torch.as_tensor(part)[None] for key, part in observation.items()}
-        else:
-            batch = torch.as_tensor(observation)[None]
-        return network(batch)[0].cpu().numpy()
-
-    return q_values
+        """Returns the Q-values of one observation as an array, shape (actions,)."""
+        return self.values(observation)
 
 
 def save_agent(path: Path, state: dict[str, Tensor], description: AgentDescription) -> str:

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 from itertools import count, islice
+from pathlib import Path
 
 from sndqn.agents.find import AgentPlace
 from sndqn.errors import RunFolderError, SndqnError, TraceError
@@ -84,6 +85,13 @@ def write_evaluation(folder: RunFolder, record: EvaluationRecord) -> None:
     write_json(folder.evaluation, record.to_dict())
 
 
+def unfinished_file(folder: RunFolder, name: str | None = None) -> Path:
+    """Returns where an evaluation under way is kept: of the agent's own, or of a later one."""
+    if name is None:
+        return Path(folder.path, "evaluation.unfinished.jsonl")
+    return Path(folder.evaluations, f".{name}.unfinished.jsonl")
+
+
 def names_of(folder: RunFolder) -> list[str]:
     """Lists an agent's evaluations but its own: the later ones, and those of earlier phases."""
     found = [
@@ -129,6 +137,7 @@ def chosen_evaluation(place: AgentPlace, name: str | None) -> tuple[RunFolder, s
 def default_name(how: EvaluationProtocol) -> str:
     """Names an evaluation after how it is made: "100-episodes-eps0-seed1000"."""
     cut = "" if how.max_steps is None else f"-max{how.max_steps}"
+    cut += "-hopeless" if how.end_hopeless else ""
     return f"{how.episodes}-episodes-eps{how.epsilon:g}-seed{how.seed}{cut}"
 
 

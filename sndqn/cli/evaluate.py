@@ -1,5 +1,6 @@
 """`sndqn evaluate`: plays the games of a protocol and keeps them as traces."""
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +24,13 @@ def run(argv: Sequence[str]) -> None:
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the episodes (the run's)")
     parser.add_argument("--max-steps", type=int, metavar="N", help="cut episodes (the run's)")
     parser.add_argument(
+        "--end-hopeless-games",
+        dest="end_hopeless",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="end an Atari game in which nothing but a counter changes for a minute (the run's)",
+    )
+    parser.add_argument(
         "--name", metavar="NAME", help="its folder in evaluations/ (named after how it is made)"
     )
     parser.add_argument(
@@ -34,9 +42,16 @@ def run(argv: Sequence[str]) -> None:
     from dataclasses import replace
 
     from sndqn.agents import agent_from_bytes, find_agent, read_agent_bytes
-    from sndqn.agents.evaluations import check_name, default_name, keep_evaluation, write_evaluation
+    from sndqn.agents.evaluations import (
+        check_name,
+        default_name,
+        keep_evaluation,
+        unfinished_file,
+        write_evaluation,
+    )
     from sndqn.envs import describe
     from sndqn.evaluation.protocol import STEPS_WITHOUT_LIMIT, limited
+    from sndqn.evaluation.unfinished import forget
     from sndqn.training.evaluating import play, protocol_of
 
     place = find_agent(arguments.agent)
@@ -46,7 +61,7 @@ def run(argv: Sequence[str]) -> None:
     for wrapper in arguments.wrappers or ():
         if wrapper not in getattr(settings, "wrappers", []):
             raise ConfigError(f"--wrapper {wrapper}: the agent learnt without it: leave it out")
-    options = ("episodes", "epsilon", "seed", "max_steps")
+    options = ("episodes", "epsilon", "seed", "max_steps", "end_hopeless")
     given = {name: getattr(arguments, name) for name in options}
     given = {name: value for name, value in given.items() if value is not None}
     how = limited(replace(protocol_of(agent, place.folder), **given), settings)
@@ -58,13 +73,21 @@ def run(argv: Sequence[str]) -> None:
     console = make_console()
     say(console, describe(settings, how.max_steps or STEPS_WITHOUT_LIMIT))
     say(console, f"sha256 {agent.sha256}")
-    record = play(agent, how, console)
     alone = not target.config.exists() and not target.evaluation.exists()
-    if alone and arguments.name is None:
+    name = None if alone and arguments.name is None else arguments.name or default_name(how)
+    unfinished = unfinished_file(target, name)
+    try:
+        record = play(agent, how, console, unfinished=unfinished)
+    except KeyboardInterrupt:
+        say(console, "To go on with the others, type the same command again")
+        raise
+    if name is None:
         write_evaluation(target, record)
+        forget(unfinished)
         say(console, f"Next: sndqn replay {target.path}", style="bold")
         return
-    kept, is_new = keep_evaluation(target, record, arguments.name or default_name(how))
+    kept, is_new = keep_evaluation(target, record, name)
+    forget(unfinished)
     where = target.evaluations / kept
     say(console, f"Kept: {where}" if is_new else f"The same to the bit as {where}, which stays")
     say(console, f"Next: sndqn replay {target.path} --evaluation {kept}", style="bold")

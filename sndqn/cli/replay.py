@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sndqn.cli.options import AGENT, Parser, add_evaluation, add_pin, make_console, parse
-from sndqn.console import Pulse, say
+from sndqn.console import Bar, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,8 +73,9 @@ def _write_video(
 ) -> None:
     from sndqn.evaluation import rendering_of, write_video
 
-    shown = _with_progress(frames, episode.trace.length + 1, console)
-    count = write_video(file, shown, rendering_of(episode.trace).fps)
+    with Bar(console, "replaying: ") as bar:
+        shown = bar.over(frames, episode.trace.length + 1, "frames")
+        count = write_video(file, shown, rendering_of(episode.trace).fps)
     _say_proved(episode, console)
     say(console, f"{file}: {count} frames", style="bold")
 
@@ -96,10 +97,3 @@ def _q_values(episode: "RecordedEpisode", sha256: str | None, console: "Console"
     if episode.trace.agent_sha256 not in (None, agent.sha256):
         say(console, "the episode was played by another agent than this one", style="yellow")
     return agent.q_values
-
-
-def _with_progress(frames: Iterator[Any], total: int, console: "Console") -> Iterator[Any]:
-    with Pulse(console) as pulse:
-        for number, frame in enumerate(frames):
-            pulse.show(lambda number=number: f"replaying: {number:,} of {total:,} frames")  # type: ignore[misc]
-            yield frame

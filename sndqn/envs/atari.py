@@ -151,6 +151,16 @@ class AtariEnv(gymnasium.Env[Pixels, Any]):
 
     def step(self, action: int) -> tuple[Pixels, float, bool, bool, dict[str, Any]]:
         """Holds an action for `frame_skip` frames; the reward is their sum."""
+        self.begin_step(action)
+        return self.finish_step()
+
+    def begin_step(self, action: int) -> None:
+        """Lets the emulator start on an action, in a thread of its own; `finish_step` must follow.
+
+        Raises:
+            ConfigError: There is no such action.
+            ResetNeeded: The game is over.
+        """
         if self._is_over:
             raise ResetNeeded("The game is over or was never started; call reset() first.")
         # ale-py waits forever for the result of an action that does not exist.
@@ -159,7 +169,11 @@ class AtariEnv(gymnasium.Env[Pixels, Any]):
         actions = np.array([action], np.int64)
         if self._screen is not None:
             self._screen.send(actions)
-        observations, rewards, terminated, truncated, info = self._emulator.step(actions)
+        self._emulator.send(actions)
+
+    def finish_step(self) -> tuple[Pixels, float, bool, bool, dict[str, Any]]:
+        """Waits for the emulator, and returns what `step` does."""
+        observations, rewards, terminated, truncated, info = self._emulator.recv()
         if self._screen is not None:
             frames, *_, screen_info = self._screen.recv()
             self._keep_frame(frames, screen_info, info)

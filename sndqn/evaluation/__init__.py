@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from sndqn.evaluation.protocol import EvaluationProtocol as EvaluationProtocol
     from sndqn.evaluation.protocol import EvaluationRecord as EvaluationRecord
     from sndqn.evaluation.protocol import evaluate as evaluate
-    from sndqn.evaluation.recording import Rendering as Rendering
-    from sndqn.evaluation.recording import ReplayedStep as ReplayedStep
     from sndqn.evaluation.recording import record_trace as record_trace
-    from sndqn.evaluation.recording import rendering_of as rendering_of
-    from sndqn.evaluation.recording import replay_trace as replay_trace
     from sndqn.evaluation.recording import version_differences as version_differences
+    from sndqn.evaluation.replaying import Rendering as Rendering
+    from sndqn.evaluation.replaying import ReplayedStep as ReplayedStep
+    from sndqn.evaluation.replaying import rendering_of as rendering_of
+    from sndqn.evaluation.replaying import replay_trace as replay_trace
     from sndqn.evaluation.traces import Trace as Trace
     from sndqn.evaluation.traces import read_trace as read_trace
     from sndqn.evaluation.traces import write_trace as write_trace
@@ -39,8 +39,8 @@ _MODULE_OF = {
     "EvaluationProtocol": "protocol",
     "EvaluationRecord": "protocol",
     "QFunction": "play",
-    "Rendering": "recording",
-    "ReplayedStep": "recording",
+    "Rendering": "replaying",
+    "ReplayedStep": "replaying",
     "Step": "play",
     "Trace": "traces",
     "ValuePanel": "panel",
@@ -50,8 +50,8 @@ _MODULE_OF = {
     "read_episodes": "episodes",
     "read_trace": "traces",
     "record_trace": "recording",
-    "rendering_of": "recording",
-    "replay_trace": "recording",
+    "rendering_of": "replaying",
+    "replay_trace": "replaying",
     "show_window": "window",
     "trace_frames": "videos",
     "version_differences": "recording",

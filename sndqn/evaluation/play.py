@@ -1,12 +1,12 @@
-"""One generator of an episode's steps: the only place where an agent acts outside training.
+"""Episodes under way: the only place where an agent acts outside training.
 
 Evaluation, traces, videos and windows all read these steps, so they cannot disagree about what an
 episode is, when it ends, or how a random action is drawn.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
@@ -18,6 +18,22 @@ QFunction = Callable[[Any], np.ndarray]
 """Maps one observation to its Q-values, shape (n_actions,)."""
 
 Choice = tuple[int, np.ndarray | None]
+
+
+@runtime_checkable
+class ManyValues(Protocol):
+    """A Q-function that takes several observations at once as well."""
+
+    def of_many(self, observations: Sequence[Any]) -> np.ndarray:
+        """Returns Q-values, shape (n, n_actions), each row what the observation alone gives."""
+        ...
+
+
+def values_of_many(q_function: QFunction, observations: Sequence[Any]) -> Sequence[np.ndarray]:
+    """Asks a Q-function for all observations at once if it can, else one by one."""
+    if isinstance(q_function, ManyValues):
+        return q_function.of_many(observations)
+    return [np.asarray(q_function(observation)) for observation in observations]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +59,7 @@ class Step:
 
 
 def count_actions(env: Env) -> int:
-    """Return the number of actions of an environment.
+    """Returns the number of actions of an environment.
 
     Raises:
         UnsupportedSpaceError: The action space is not `Discrete` starting at 0.
@@ -57,8 +73,98 @@ def count_actions(env: Env) -> int:
     return int(space.n)
 
 
+class Episode:
+    """An episode under way in an environment; whoever holds it says which action comes next.
+
+    `begin` and `finish` make a step. Between the two, environments whose work is done in a thread
+    of their own (`begin_step`, `finish_step`) go on by themselves; all others work in `finish`.
+
+    Args:
+        env: The environment, which is reset.
+        seed: Seed of the reset.
+
+    Attributes:
+        step: The newest step; the reset at first.
+
+    Raises:
+        TrainingError: The environment failed, here or in a step.
+    """
+
+    def __init__(self, env: Env, *, seed: int) -> None:
+        self._env = env
+        self._begin_step: Callable[[int], None] | None = getattr(env, "begin_step", None)
+        self._finish_step: Callable[[], Any] | None = getattr(env, "finish_step", None)
+        self._choice: Choice = (0, None)
+        with _failures_of(env):
+            observation, _ = env.reset(seed=seed)
+        self.step = Step(observation, None, 0.0, terminated=False, truncated=False, q_values=None)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the environment ended it."""
+        return self.step.terminated or self.step.truncated
+
+    def begin(self, action: int, q_values: np.ndarray | None = None) -> None:
+        """Takes an action; `finish` must follow.
+
+        Args:
+            action: Its number.
+            q_values: What it was chosen by, for the step.
+        """
+        self._choice = (action, q_values)
+        if self._begin_step is not None:
+            with _failures_of(self._env):
+                self._begin_step(action)
+
+    def finish(self) -> Step:
+        """Returns what the action led to."""
+        action, q_values = self._choice
+        with _failures_of(self._env):
+            answer = self._env.step(action) if self._finish_step is None else self._finish_step()
+        observation, reward, terminated, truncated, _ = answer
+        self.step = Step(
+            observation, action, float(reward), bool(terminated), bool(truncated), q_values
+        )
+        return self.step
+
+
+class EpsilonGreedy:
+    """Chooses an episode's actions; of equal Q-values the first one wins.
+
+    Args:
+        n_actions: Number of actions.
+        seed: Of the random actions, the episode's own.
+        epsilon: Probability of a uniformly random action, in [0, 1].
+        rng: Source of the random actions; by default a new one made from `seed`.
+    """
+
+    def __init__(
+        self, n_actions: int, *, seed: int, epsilon: float, rng: np.random.Generator | None = None
+    ) -> None:
+        if rng is None:
+            # A child of the seed: the environment seeds its own generator with the seed itself, and
+            # random actions must not follow the same stream as the game's randomness.
+            rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
+        self._n_actions, self._epsilon, self._rng = n_actions, epsilon, rng
+
+    def __call__(self, q_values: np.ndarray) -> int:
+        """Returns an action, given the Q-values of the state.
+
+        Raises:
+            UnsupportedSpaceError: The Q-values are not one per action.
+        """
+        if q_values.shape != (self._n_actions,):
+            raise UnsupportedSpaceError(
+                f"expected one Q-value per action, shape ({self._n_actions},), found "
+                f"{q_values.shape}; use an agent trained for this environment"
+            )
+        if self._rng.random() < self._epsilon:
+            return int(self._rng.integers(self._n_actions))
+        return int(q_values.argmax())
+
+
 def run_episode(env: Env, choose: Callable[[Any], Choice], *, seed: int) -> Iterator[Step]:
-    """Reset `env` with `seed` and act until the episode ends.
+    """Resets `env` with `seed` and acts until the episode ends.
 
     The generator waits at every step, so a caller may render, or stop early by reading no further.
 
@@ -73,16 +179,11 @@ def run_episode(env: Env, choose: Callable[[Any], Choice], *, seed: int) -> Iter
     Raises:
         TrainingError: The environment failed.
     """
-    with _failures_of(env):
-        observation, _ = env.reset(seed=seed)
-    yield Step(observation, None, 0.0, terminated=False, truncated=False, q_values=None)
-    ended = False
-    while not ended:
-        action, q_values = choose(observation)
-        with _failures_of(env):
-            observation, reward, terminated, truncated, _ = env.step(action)
-        yield Step(observation, action, float(reward), bool(terminated), bool(truncated), q_values)
-        ended = bool(terminated or truncated)
+    episode = Episode(env, seed=seed)
+    yield episode.step
+    while not episode.ended:
+        episode.begin(*choose(episode.step.observation))
+        yield episode.finish()
 
 
 class _failures_of:
@@ -109,7 +210,7 @@ def play(
     epsilon: float,
     rng: np.random.Generator | None = None,
 ) -> Iterator[Step]:
-    """Play one ε-greedy episode.
+    """Plays one ε-greedy episode.
 
     With `rng` left out, the episode is a pure function of (agent, environment, seed, epsilon).
 
@@ -127,21 +228,10 @@ def play(
         UnsupportedSpaceError: The actions are not discrete, or (while playing) the Q-values are
             not one per action.
     """
-    n_actions = count_actions(env)
-    if rng is None:
-        # A child of the seed: the environment seeds its own generator with the seed itself, and
-        # random actions must not follow the same stream as the game's randomness.
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
+    greedy = EpsilonGreedy(count_actions(env), seed=seed, epsilon=epsilon, rng=rng)
 
     def choose(observation: Any) -> Choice:
         q_values = np.asarray(q_function(observation))
-        if q_values.shape != (n_actions,):
-            raise UnsupportedSpaceError(
-                f"expected one Q-value per action, shape ({n_actions},), found {q_values.shape}; "
-                "use an agent trained for this environment"
-            )
-        if rng.random() < epsilon:
-            return int(rng.integers(n_actions)), q_values
-        return int(q_values.argmax()), q_values
+        return greedy(q_values), q_values
 
     return run_episode(env, choose, seed=seed)

@@ -1,17 +1,21 @@
 """What an evaluation is, and its result: a score that carries the episodes proving it."""
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from sndqn.errors import ConfigError, TraceError
-from sndqn.evaluation.play import QFunction
-from sndqn.evaluation.recording import record_trace
+from sndqn.evaluation.hopeless import Stillness
+from sndqn.evaluation.play import Env, QFunction
+from sndqn.evaluation.recording import Recorder
+from sndqn.evaluation.side_by_side import Player, play_side_by_side, start
 from sndqn.evaluation.traces import EndedBy, Trace
+from sndqn.evaluation.unfinished import UnfinishedEvaluation
 
 if TYPE_CHECKING:
     from sndqn.envs import EnvSettings
@@ -34,6 +38,8 @@ class EvaluationProtocol:
         seed: Every episode's seed follows from it; see `episode_seed`.
         max_steps: Cut an episode after this many steps; None plays every episode to its own end,
             or `STEPS_WITHOUT_LIMIT` where the environment is Gymnasium's and has no time limit.
+        end_hopeless: Whether to cut an Atari game in which nothing but a counter has changed on the
+            screen for a minute of play, see `Stillness`. Part of no published protocol.
 
     Raises:
         ConfigError: A number is out of range.
@@ -43,6 +49,7 @@ class EvaluationProtocol:
     epsilon: float = 0.0
     seed: int = 0
     max_steps: int | None = None
+    end_hopeless: bool = False
 
     def __post_init__(self) -> None:
         if self.episodes < 1:
@@ -53,6 +60,13 @@ class EvaluationProtocol:
             raise ConfigError(f"expected seed of at least 0, found {self.seed}")
         if self.max_steps is not None and self.max_steps < 1:
             raise ConfigError(f"expected max_steps of at least 1 or none, found {self.max_steps}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the protocol as JSON data; `end_hopeless` only where it is on."""
+        fields = asdict(self)
+        if not self.end_hopeless:
+            del fields["end_hopeless"]
+        return fields
 
     def episode_seed(self, episode: int) -> int:
         """Return the 31-bit seed of an episode, counted from 0.
@@ -72,7 +86,8 @@ class EpisodeResult:
         seed: Seed of the reset.
         episode_return: Undiscounted sum of the raw rewards, those of a cut episode too.
         length: Number of actions.
-        ended_by: "terminated", "truncated" or, where the protocol cut it, "max_steps".
+        ended_by: "terminated", "truncated" or, where the protocol cut it, "max_steps" or
+            "hopeless".
         trace_sha256: Which trace proves it.
     """
 
@@ -161,7 +176,7 @@ class EvaluationRecord:
         """Return everything but the traces, ready for JSON, with the statistics for its reader."""
         return {
             "schema": SCHEMA,
-            "protocol": asdict(self.protocol),
+            "protocol": self.protocol.to_dict(),
             "settings": self.settings,
             "agent_sha256": self.agent_sha256,
             "mean": self.mean,
@@ -221,41 +236,53 @@ def evaluate(
     on_episode: Callable[[int, Trace], None] | None = None,
     on_step: Callable[[int, int], None] | None = None,
     agent_sha256: str | None = None,
+    n_envs: int | None = None,
+    unfinished: Path | None = None,
 ) -> EvaluationRecord:
-    """Play the protocol's episodes one after another in a single environment.
+    """Plays the protocol's episodes side by side.
 
-    The record's protocol says after how many steps episodes were cut, if they were.
+    The record's protocol says after how many steps episodes were cut, if they were. An episode
+    depends on settings, seed and agent alone: the record is the same for any `n_envs`.
 
     Args:
         settings: An environment's settings, of `sndqn.envs`.
-        q_function: The agent; maps one observation to Q-values, shape (n_actions,).
+        q_function: The agent; maps one observation to Q-values, shape (n_actions,). One that takes
+            many at once, `NetworkValues`, is faster.
         protocol: How many episodes, which seeds, how much randomness.
-        on_episode: Called after each episode with its number, from 0, and its trace.
+        on_episode: Called when an episode is over with its number, from 0, and its trace.
         on_step: Called after each step with the episode's number and the number of its steps.
         agent_sha256: SHA-256 of the agent's file, for the record.
+        n_envs: Environments side by side; by default up to 16 of Atari and 32 of others.
+        unfinished: A file that keeps finished episodes until all are: those of the same evaluation
+            that are in it are not played again. It is the caller's to remove, by `forget`, once the
+            record is written.
+
+    Raises:
+        ConfigError: The protocol ends hopeless games of what is no Atari game.
     """
-    from sndqn.envs import make_env
+    from sndqn.evaluation.values import one_thread
 
     protocol = limited(protocol, settings)
-    env = make_env(settings)
-    traces = []
+    if protocol.end_hopeless:
+        Stillness(settings)
+    kept = UnfinishedEvaluation(unfinished, settings, protocol, agent_sha256)
+    for number, trace in sorted(kept.traces.items()):
+        if on_episode is not None:
+            on_episode(number, trace)
+    missing = [number for number in range(protocol.episodes) if number not in kept.traces]
+    n_envs = min(n_envs or _side_by_side(settings), len(missing))
     try:
-        for number in range(protocol.episodes):
-            trace = record_trace(
-                env,
-                settings,
-                q_function,
-                seed=protocol.episode_seed(number),
-                epsilon=protocol.epsilon,
-                max_steps=protocol.max_steps,
-                agent_sha256=agent_sha256,
-                on_step=None if on_step is None else partial(on_step, number),
-            )
-            traces.append(trace)
-            if on_episode is not None:
-                on_episode(number, trace)
-    finally:
-        env.close()
+        with one_thread():
+            for number, trace in _played(
+                settings, q_function, protocol, missing, n_envs, on_step, agent_sha256
+            ):
+                kept.add(number, trace)
+                if on_episode is not None:
+                    on_episode(number, trace)
+    except BaseException:
+        kept.write()
+        raise
+    traces = [kept.traces[number] for number in range(protocol.episodes)]
     return EvaluationRecord(
         protocol=protocol,
         settings=traces[0].settings,
@@ -263,3 +290,42 @@ def evaluate(
         agent_sha256=agent_sha256,
         traces=tuple(traces),
     )
+
+
+def _side_by_side(settings: "EnvSettings") -> int:
+    """Returns how many environments are best: more emulators share the same cores."""
+    from sndqn.envs import AtariSettings
+
+    return 16 if isinstance(settings, AtariSettings) else 32
+
+
+def _played(
+    settings: "EnvSettings",
+    q_function: QFunction,
+    protocol: EvaluationProtocol,
+    numbers: Sequence[int],
+    n_envs: int,
+    on_step: Callable[[int, int], None] | None,
+    agent_sha256: str | None,
+) -> Iterator[tuple[int, Trace]]:
+    """Plays the episodes of these numbers; yields each when it is over."""
+    from sndqn.envs import make_env
+
+    def begin(env: Env, number: int) -> Player:
+        seed, epsilon = protocol.episode_seed(number), protocol.epsilon
+        recorder = Recorder(
+            settings,
+            seed=seed,
+            epsilon=epsilon,
+            max_steps=protocol.max_steps,
+            end_hopeless=protocol.end_hopeless,
+            agent_sha256=agent_sha256,
+        )
+        return start(env, number, seed=seed, epsilon=epsilon, recorder=recorder)
+
+    with ExitStack() as stack:
+        envs = []
+        for _ in range(n_envs):
+            envs.append(make_env(settings))
+            stack.callback(envs[-1].close)
+        yield from play_side_by_side(envs, numbers, begin, q_function, on_step)

@@ -20,7 +20,7 @@ from sndqn.errors import JsonError, SndqnError, TraceError
 from sndqn.evaluation.encoding import hex_of, pack_array, unpack_array
 from sndqn.files import canonical_json, read_json, sha256_of, written_whole
 
-EndedBy = Literal["terminated", "truncated", "max_steps"]
+EndedBy = Literal["terminated", "truncated", "max_steps", "hopeless"]
 
 SCHEMA = "sndqn-trace-1"
 MAX_STEPS = 1_000_000
@@ -61,7 +61,8 @@ class Trace:
         rewards: Shape (length,), float32.
         fingerprints: Shape (length + 1,), the reset first. uint32: CRC-32 of an integer
             observation, to be met exactly; float32: sum of a float observation, to be met closely.
-        ended_by: "terminated", "truncated" (the environment's limit), or "max_steps" (cut).
+        ended_by: "terminated", "truncated" (the environment's limit), "max_steps" (cut), or
+            "hopeless" (cut since nothing happened, see `hopeless.Stillness`).
         versions: Versions of the packages that made the environment.
         agent_sha256: SHA-256 of the agent's file; None for an agent that was in no file.
 

@@ -17,7 +17,7 @@ import numpy as np
 from sndqn.errors import ConfigError, MissingExtraError, RunFolderError
 from sndqn.evaluation.panel import MIN_HEIGHT, ValuePanel, checked_frame, enlarge
 from sndqn.evaluation.play import QFunction
-from sndqn.evaluation.recording import rendering_of, replay_trace
+from sndqn.evaluation.replaying import rendering_of, replay_trace
 from sndqn.evaluation.traces import Trace
 from sndqn.files import written_whole
 

@@ -9,17 +9,19 @@ from rich.console import Console
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 
-from sndqn.agents import check_description, load_agent, q_function
+from sndqn.agents import check_description, load_agent
 from sndqn.agents.find import find_agent
 from sndqn.algorithms import C51, DQN, IQN, QRDQN, ValueBasedAlgorithm
 from sndqn.algorithms.acceleration import find_acceleration
-from sndqn.console import Pulse, say
+from sndqn.console import Bar, EpisodeCount, say
 from sndqn.diagnostics.tables import spectral_sentence
 from sndqn.envs import EnvSettings, describe, make_vec_env, try_out
 from sndqn.envs.journal import JournalVecEnv
 from sndqn.errors import ConfigError
 from sndqn.evaluation import evaluate
 from sndqn.evaluation.protocol import STEPS_WITHOUT_LIMIT
+from sndqn.evaluation.remarks import longest
+from sndqn.evaluation.values import NetworkValues
 from sndqn.networks import NetworkSpec
 from sndqn.networks.extractors import TORSOS, default_torso
 from sndqn.networks.heads import HEADS
@@ -220,14 +222,20 @@ def _trial(
     protocol = replace(final, episodes=min(final.episodes, 10), seed=final.seed + 1)
 
     def mean_return(network: torch.nn.Module, settings: EnvSettings) -> float:
-        act = q_function(network)
+        with Bar(console, f"{task.label} evaluating: ".lstrip(), in_lines=True) as bar:
+            count = EpisodeCount(bar, protocol.episodes, longest(protocol, settings))
 
-        def q_values(observation: Any) -> Any:
-            stop.check()  # an evaluation may take minutes
-            return act(observation)
+            def on_step(episode: int, steps: int) -> None:
+                count.on_step(episode, steps)
+                stop.check()  # an evaluation may take minutes
 
-        with Pulse(console, in_lines=True) as pulse:
-            on_step = pulse.of_episodes(protocol.episodes, f"{task.label} evaluating: ".lstrip())
-            return evaluate(settings, q_values, protocol, on_step=on_step).mean
+            record = evaluate(
+                settings,
+                NetworkValues(network),
+                protocol,
+                on_episode=count.on_episode,
+                on_step=on_step,
+            )
+            return record.mean
 
     return mean_return

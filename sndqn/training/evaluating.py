@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 from rich.console import Console
 
 from sndqn.agents import Agent, load_agent
-from sndqn.agents.evaluations import write_evaluation
-from sndqn.console import Pulse, say
+from sndqn.agents.evaluations import unfinished_file, write_evaluation
+from sndqn.console import Bar, EpisodeCount, say
 from sndqn.diagnostics import layer_norms
 from sndqn.envs import EnvSettings
-from sndqn.evaluation import EvaluationProtocol, EvaluationRecord, evaluate
+from sndqn.evaluation import EvaluationProtocol, EvaluationRecord, Trace, evaluate
+from sndqn.evaluation.remarks import longest, remarks
+from sndqn.evaluation.unfinished import forget
 from sndqn.runs.folder import RunFolder
 from sndqn.training.config import TrainConfig, make_config
 from sndqn.training.config_files import read_config
@@ -56,8 +58,22 @@ def evaluate_task(state: TaskState, stop: StopSignals) -> None:
     *earlier, last = state.task.phases.values()
     for index, settings in enumerate(earlier):
         say(console, f"Phase {index}: {settings.describe()}")
-        write_evaluation(run.phase(index), play(agent, protocol, console, settings, stop))
-    write_evaluation(run, play(agent, protocol, console, last, stop))
+        _evaluate_into(run.phase(index), agent, protocol, console, settings, stop)
+    _evaluate_into(run, agent, protocol, console, last, stop)
+
+
+def _evaluate_into(
+    folder: RunFolder,
+    agent: Agent,
+    protocol: EvaluationProtocol,
+    console: Console,
+    settings: EnvSettings,
+    stop: StopSignals,
+) -> None:
+    unfinished = unfinished_file(folder)
+    record = play(agent, protocol, console, settings, stop, unfinished)
+    write_evaluation(folder, record)
+    forget(unfinished)
 
 
 def play(
@@ -66,6 +82,7 @@ def play(
     console: Console,
     settings: EnvSettings | None = None,
     stop: StopSignals | None = None,
+    unfinished: Path | None = None,
 ) -> EvaluationRecord:
     """Plays the games of an evaluation, and says how each went.
 
@@ -74,38 +91,54 @@ def play(
         protocol: How.
         console: Where to say how it goes.
         settings: Of the environment; the agent's by default.
-        stop: Looked at before each action.
+        stop: Looked at after each step.
+        unfinished: Keeps finished episodes, see `evaluate`.
 
     Raises:
         TrainingStopped: Someone asked to stop.
     """
+    settings = settings or agent.description.settings
+    show = episode_line(console, protocol.episodes)
+    with Bar(console, "evaluating: ") as bar:
+        count = EpisodeCount(bar, protocol.episodes, longest(protocol, settings))
 
-    def q_values(observation: Any) -> Any:
-        if stop is not None:
-            stop.check()
-        return agent.q_values(observation)
+        def on_step(episode: int, steps: int) -> None:
+            count.on_step(episode, steps)
+            if stop is not None:
+                stop.check()
 
-    with Pulse(console) as pulse:
-        record = evaluate(
-            settings or agent.description.settings,
-            q_values,
-            protocol,
-            on_episode=episode_line(console, protocol.episodes),
-            on_step=pulse.of_episodes(protocol.episodes),
-            agent_sha256=agent.sha256,
-        )
+        def on_episode(episode: int, trace: Trace) -> None:
+            count.on_episode(episode, trace)
+            show(episode, trace)
+
+        try:
+            record = evaluate(
+                settings,
+                agent.values,
+                protocol,
+                on_episode=on_episode,
+                on_step=on_step,
+                agent_sha256=agent.sha256,
+                unfinished=unfinished,
+            )
+        except KeyboardInterrupt:
+            if unfinished is not None:
+                say(console, f"{count.done} of {protocol.episodes} episodes are over, and kept")
+            raise
     say(
         console,
         f"Mean return {record.mean:.1f} ± {record.std:.1f} over {protocol.episodes} episodes "
         f"(ε {protocol.epsilon:g}, seed {protocol.seed}, whole games, raw scores)",
     )
+    for remark in remarks(record, settings):
+        say(console, remark, style="yellow")
     return record
 
 
-def episode_line(console: Console, episodes: int) -> Callable[[int, Any], None]:
+def episode_line(console: Console, episodes: int) -> Callable[[int, Trace], None]:
     """Returns the function that says how each evaluated episode went."""
 
-    def show(episode: int, trace: Any) -> None:
+    def show(episode: int, trace: Trace) -> None:
         cut = "" if trace.ended_by == "terminated" else f" ({trace.ended_by})"
         console.print(
             f"episode {episode + 1}/{episodes}: return {trace.episode_return:g}, "

@@ -338,6 +338,9 @@ class Evaluation(Section):
     eval_max_steps: Int | None = Field(None, gt=0)
     """Steps after which an evaluation episode is cut; none: the environment's own limit, or 1000
     where it has none."""
+    eval_end_hopeless: bool = False
+    """End an Atari game in which nothing but a counter has changed on the screen for a minute of
+    play. Published protocols do not."""
     eval_seed: Int = Field(1_000, ge=0)
     """Seed of evaluation episodes; equal for all runs, so that agents meet the same games."""
 

@@ -1,6 +1,9 @@
 """Evaluations are kept: none is written over, and each command says which one it reads."""
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -161,3 +164,31 @@ def test_a_folder_with_a_file_for_each_trace_is_replayed_inspected_evaluated_and
     assert "changed after it was written" in refusal(
         ["replay", str(run.path), "--episode", "0"], capsys
     )
+
+
+def test_ctrl_c_keeps_the_finished_episodes_and_the_same_command_goes_on_with_the_others(
+    run: RunFolder,
+) -> None:
+    command = [sys.executable, "-m", "sndqn.cli", "evaluate", str(run.path)]
+    command += ["--episodes", "2000", "--max-steps", "9"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    printed = [next(line for line in process.stdout if line.startswith("episode "))]
+    process.send_signal(signal.SIGINT)
+    printed += process.stdout
+    assert process.wait() == 130
+    (kept,) = run.evaluations.iterdir()
+    assert kept.name == ".2000-episodes-eps0-seed1000-max9.unfinished.jsonl"
+    n_kept = len(kept.read_text().splitlines()) - 1
+    assert 0 < n_kept < 2000
+    assert any(line.endswith(" of 2000 episodes are over, and kept\n") for line in printed)
+    assert printed[-1] == "To go on with the others, type the same command again\n"
+
+    kept_first = kept.read_text().splitlines()[1]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "over 2000 episodes" in done.stdout
+    (folder,) = (RunFolder(path) for path in run.evaluations.iterdir())
+    traces = list(read_episodes(folder.episodes))
+    assert len(traces) == 2000
+    first = json.loads(kept_first)
+    assert traces[first["episode"]].sha256 == first["trace"]["sha256"]

@@ -202,7 +202,7 @@ def test_an_evaluation_that_a_signal_stopped_is_made_by_resuming_as_if_nothing_h
 ) -> None:
     values: dict[str, Any] = {"env": tasks, "eval_episodes": 3, "total_timesteps": 400}
     whole = train(config(runs_dir=str(tmp_path / "whole"), **values))
-    console = Console(file=StopsAt("episode 2/3", signum), width=1000)
+    console = Console(file=StopsAt("/3: return", signum), width=1000)
     with pytest.raises(TrainingStopped):
         train(config(runs_dir=str(tmp_path / "stopped"), **values), console)
     (run,) = (tmp_path / "stopped").glob("*/*/")

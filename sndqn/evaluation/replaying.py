@@ -1,0 +1,212 @@
+"""Proving a trace by playing its actions again, and drawing what they lead to."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+
+from sndqn.errors import (
+    ConfigError,
+    EnvironmentNameError,
+    MissingExtraError,
+    RenderingError,
+    TraceError,
+    UnsupportedSpaceError,
+    UntypedCodeError,
+)
+from sndqn.evaluation.fingerprints import close_enough, fingerprint
+from sndqn.evaluation.hopeless import Stillness
+from sndqn.evaluation.play import Env, Step, count_actions, run_episode
+from sndqn.evaluation.traces import EndedBy, Trace
+
+if TYPE_CHECKING:
+    from sndqn.envs import EnvSettings
+
+_NO_ENVIRONMENT = (ConfigError, EnvironmentNameError, UnsupportedSpaceError, gym.error.Error)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedStep:
+    """One step of a replay that agreed with the record.
+
+    Attributes:
+        index: Number of actions taken so far; 0 for the reset.
+        step: What the environment answered; its `q_values` are None.
+        frame: RGB picture, uint8 (height, width, 3), after the action; None unless rendering.
+    """
+
+    index: int
+    step: Step
+    frame: np.ndarray | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """What a video of an episode needs besides its pictures.
+
+    Attributes:
+        action_names: One name per action, such as "FIRE"; "action 0" where none are known.
+        fps: Pictures per second at which the environment wants to be watched.
+    """
+
+    action_names: list[str]
+    fps: float
+
+
+def replay_trace(trace: Trace, *, render: bool = False) -> Iterator[ReplayedStep]:
+    """Play the recorded actions again and compare every step with the record.
+
+    A trace read to its end without an error is proved: its score follows from its actions. Stop
+    early and only the steps so far are.
+
+    Args:
+        trace: The episode.
+        render: Also draw each step.
+
+    Yields:
+        The reset and every step, each after it was found to agree.
+
+    Raises:
+        TraceError: The settings cannot be made into an environment, or a step differs; the message
+            names the step, what was recorded and what came.
+        MissingExtraError: A package the environment needs is not installed.
+        RenderingError: It cannot be drawn.
+    """
+    env = _make_env(trace, render=render)
+    try:
+        ends = _Ends(trace)
+        n_actions = count_actions(env)
+        if int(trace.actions.max()) >= n_actions:
+            step_number = int((trace.actions >= n_actions).argmax()) + 1
+            raise TraceError(
+                f"step {step_number}: recorded action {trace.actions[step_number - 1]}, "
+                f"the environment has {n_actions}; the trace was edited or the settings were"
+            )
+        recorded_actions = iter(trace.actions.tolist())
+        steps = run_episode(env, lambda _: (next(recorded_actions), None), seed=trace.seed)
+        for index, step in enumerate(steps):
+            _check_step(trace, index, step, ends.of(step))
+            frame = _drawn(env, trace.settings) if render else None
+            yield ReplayedStep(index, step, frame)
+            if index == trace.length:
+                return
+    finally:
+        env.close()
+
+
+def rendering_of(trace: Trace) -> Rendering:
+    """Return the names and the speed for showing a trace.
+
+    Raises:
+        TraceError: The settings cannot be made into an environment.
+        MissingExtraError: A package the environment needs is not installed.
+        RenderingError: It cannot be drawn.
+    """
+    env = _make_env(trace, render=True)
+    try:
+        names = [f"action {action}" for action in range(count_actions(env))]
+        if env.has_wrapper_attr("get_action_meanings"):
+            own = [str(name) for name in env.get_wrapper_attr("get_action_meanings")()]
+            names = own if len(own) == len(names) else names
+        return Rendering(names, _fps(env.metadata))
+    finally:
+        env.close()
+
+
+def _fps(metadata: Mapping[str, Any]) -> float:
+    """Give what an environment says, or what Gymnasium assumes where it says nothing of use."""
+    fps = metadata.get("render_fps")
+    is_rate = isinstance(fps, int | float | np.number) and 0 < fps < math.inf
+    return float(fps) if is_rate else 30.0  # type: ignore[arg-type]
+
+
+def _drawn(env: Env, settings: Mapping[str, Any]) -> Any:
+    """Draw an environment; Gymnasium types a frame as anything, rgb_array makes it an array."""
+    try:
+        return env.render()
+    except gym.error.DependencyNotInstalled as error:
+        name = settings.get("env_id", "The environment")
+        raise MissingExtraError(
+            f"{name} needs a package that is not installed, to be drawn: {error}"
+        ) from error
+    except Exception as error:
+        # Someone else's code: anything can come.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        name = settings.get("env_id", "The environment")
+        raise RenderingError(f"{name} cannot be drawn: {reason}") from error
+
+
+def _settings_of(trace: Trace) -> "EnvSettings":
+    from sndqn.envs import settings_from_dict
+
+    try:
+        return settings_from_dict(trace.settings)
+    except _NO_ENVIRONMENT as error:
+        raise _no_environment(error) from error
+
+
+def _make_env(trace: Trace, *, render: bool) -> Env:
+    from sndqn.envs import make_env
+
+    settings = _settings_of(trace)
+    try:
+        return make_env(settings, render_mode="rgb_array" if render else None)
+    except UntypedCodeError:
+        raise
+    except _NO_ENVIRONMENT as error:
+        raise _no_environment(error) from error
+
+
+def _no_environment(error: Exception) -> TraceError:
+    return TraceError(f"expected the settings of an environment, found: {error}")
+
+
+def _check_step(trace: Trace, index: int, step: Step, ended_by: EndedBy) -> None:
+    """Compares one replayed step with the record; `index` is 0 for the reset."""
+    exact = trace.fingerprint_kind == "crc32"
+    if index > 0:
+        reward = trace.rewards[index - 1]
+        if not close_enough(reward, np.float32(step.reward), exact):
+            raise _difference(index, f"reward {reward:g}", f"{step.reward:g}")
+    recorded, came = trace.fingerprints[index], fingerprint(step.observation)
+    if recorded.dtype.kind != came.dtype.kind or not close_enough(recorded, came, exact):
+        raise _difference(index, f"observation {recorded} ({trace.fingerprint_kind})", str(came))
+    recorded_end = trace.ended_by if index == trace.length else "max_steps"
+    if ended_by != recorded_end:
+        raise _difference(index, _END_WORDS[recorded_end], _END_WORDS[ended_by])
+
+
+_END_WORDS: dict[EndedBy, str] = {
+    "terminated": "the episode terminated",
+    "truncated": "the episode was truncated",
+    "max_steps": "no end of the episode",
+    "hopeless": "a minute in which nothing happened",
+}
+
+
+class _Ends:
+    """Says how a replayed episode ends if it is cut after a step."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._stillness: Stillness | None = None
+        if trace.ended_by == "hopeless":
+            try:
+                self._stillness = Stillness(_settings_of(trace))
+            except ConfigError as error:
+                raise _no_environment(error) from error
+
+    def of(self, step: Step) -> EndedBy:
+        still = self._stillness is not None and self._stillness.lasts(step)
+        if step.terminated or step.truncated:
+            return "terminated" if step.terminated else "truncated"
+        return "hopeless" if still else "max_steps"
+
+
+def _difference(index: int, recorded: str, came: str) -> TraceError:
+    return TraceError(
+        f"step {index}: recorded {recorded}, the environment gave {came}; "
+        "the trace was edited, or other package versions play differently"
+    )
