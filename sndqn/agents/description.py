@@ -82,7 +82,7 @@ class AgentDescription:
         settings: The environment it learnt.
         network: Its network.
         algo: The algorithm that made it.
-        timesteps: Steps it learnt from; 0 where nobody knows.
+        timesteps: Steps it learnt from; 0 where that is not known.
         seed: Seed of its training.
         eval_epsilon: ε it is evaluated with.
         title: What the settings of its training are called, "rainbow"; None where that is `algo`.
@@ -102,7 +102,7 @@ class AgentDescription:
         return self.algo if self.title is None else f"{self.title} ({self.algo})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Gives the description as JSON data."""
+        """Returns the description as JSON data."""
         return {
             "schema": SCHEMA,
             "settings": self.settings.to_dict(),

@@ -1,7 +1,7 @@
 """Agents for other tools: as ONNX, or as a zip that Stable-Baselines3 loads.
 
 Both hold the network as it acts: each normalised layer as a plain one with its effective weight,
-each noisy layer as its mean. So whoever reads them needs no sndqn.
+each noisy layer as its mean. So what reads them needs no sndqn.
 """
 
 import copy
@@ -31,7 +31,7 @@ _OPSET = 18
 
 
 def effective_network(agent: Agent) -> QNetwork:
-    """Gives the agent's network made of plain layers, computing the same."""
+    """Returns the agent's network made of plain layers, computing the same."""
     network = copy.deepcopy(agent.network)
     remove_spectral_norm(network)
     for name, layer in list(network.named_modules()):

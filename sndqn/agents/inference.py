@@ -87,7 +87,7 @@ def _another(name: str) -> AgentFileError:
 
 
 def _head(plain: Mapping[str, Tensor]) -> tuple[str, bool, list[str]]:
-    """Gives the head's name, whether it has two streams, and its layers (the value's) in order."""
+    """Returns the head's name, whether it has two streams, and (the value's) layers in order."""
     head, dueling, layers = "", False, list[str]()
     for pattern, (head, dueling) in _HEADS.items():  # noqa: B007 (those of the pattern that fits)
         numbers = [re.fullmatch(rf"{pattern}\.weight", name) for name in plain]
@@ -108,7 +108,7 @@ def _head(plain: Mapping[str, Tensor]) -> tuple[str, bool, list[str]]:
 def _torso(
     plain: Mapping[str, Tensor], space: spaces.Space[Any], first: str
 ) -> tuple[str, dict[str, Any]]:
-    """Gives the torso's name and arguments."""
+    """Returns the torso's name and arguments."""
     own = {
         name.removeprefix("features_extractor."): tensor
         for name, tensor in plain.items()
@@ -143,7 +143,7 @@ def _head_kwargs(
     actions: spaces.Space[Any],
     untold: Untold,
 ) -> dict[str, Any]:
-    """Gives the head's own arguments."""
+    """Returns the head's own arguments."""
     if head != "categorical" and (untold.v_min, untold.v_max) != (None, None):
         raise AgentFileError(
             "--v-min, --v-max: expected C51's network, found another: leave them out"
@@ -197,7 +197,7 @@ def _spectral(tensors: Mapping[str, Tensor], planned: nn.Module, mode: Mode) -> 
 
 
 def _written(bound: float) -> float:
-    """Gives the number as someone wrote it, which float32 made another."""
+    """Returns the short decimal number that float32 rounds to this one, if there is one."""
     short = float(f"{bound:.7g}")
     return short if float(torch.tensor(short)) == bound else bound
 

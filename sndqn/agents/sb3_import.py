@@ -51,7 +51,7 @@ def import_sb3(path: Path, settings: EnvSettings, untold: Untold) -> bytes:
 
 
 def _policy(path: Path) -> bytes:
-    """Gives the bytes of policy.pth, of which there must be one."""
+    """Returns the bytes of policy.pth, of which there must be one."""
     try:
         with zipfile.ZipFile(path) as archive:
             found = [entry for entry in archive.infolist() if entry.filename == "policy.pth"]

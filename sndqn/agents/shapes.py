@@ -18,14 +18,14 @@ _POINTWISE = {
 class ShapesAlone(TorchFunctionMode):
     """Answers the functions of usual layers with room for what they would compute.
 
-    Within it tensors of the device `meta` pass through networks at once. By themselves they would,
-    too; but what torch does then begins with importing its compiler and sympy, for two seconds.
+    It is for tensors of the device `meta`. Torch computes shapes with those by itself, but first
+    imports its compiler and sympy, which takes seconds.
     """
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Gives an empty tensor of the result's shape; what is not known here is torch's to do."""
+        """Returns an empty tensor of the result's shape; calls torch for functions not known."""
         tensors = [value for value in args if isinstance(value, Tensor)]
         if func is F.linear:
             inputs, weight = args[:2]
@@ -52,7 +52,7 @@ def _convolved(
     padding: tuple[int, ...],
     dilation: tuple[int, ...],
 ) -> list[int]:
-    """Gives height and width of a convolution's output."""
+    """Returns height and width of a convolution's output."""
     return [
         (image[i - 2] + 2 * padding[i] - dilation[i] * (kernel[i - 2] - 1) - 1) // stride[i] + 1
         for i in range(2)

@@ -18,11 +18,11 @@ class Field(NamedTuple):
 
     Attributes:
         expected: That in words, for the message.
-        holds: Whether a value is it.
+        check: Whether a value is it.
     """
 
     expected: str
-    holds: Callable[[Any], bool]
+    check: Callable[[Any], bool]
 
 
 FLAG = Field("true or false", lambda value: type(value) is bool)
@@ -33,12 +33,12 @@ SHA256 = Field(
 
 
 def one_of(*names: str) -> Field:
-    """Gives the field for one of some words."""
+    """Returns the field for one of some words."""
     return Field(f"one of {', '.join(names)}", lambda value: type(value) is str and value in names)
 
 
 def whole(low: int, high: int) -> Field:
-    """Gives the field for an integer from `low` to `high`."""
+    """Returns the field for an integer from `low` to `high`."""
     return Field(
         f"a whole number from {low} to {high}",
         lambda value: type(value) is int and low <= value <= high,
@@ -46,7 +46,7 @@ def whole(low: int, high: int) -> Field:
 
 
 def number(low: float, high: float) -> Field:
-    """Gives the field for a number from `low` to `high`."""
+    """Returns the field for a number from `low` to `high`."""
     return Field(
         f"a number from {low:g} to {high:g}",
         lambda value: type(value) in (int, float) and low <= value <= high,
@@ -54,18 +54,18 @@ def number(low: float, high: float) -> Field:
 
 
 def wholes(longest: int, high: int) -> Field:
-    """Gives the field for a list of at most `longest` integers from 1 to `high`."""
+    """Returns the field for a list of at most `longest` integers from 1 to `high`."""
     entry = whole(1, high)
     return Field(
         f"at most {longest} whole numbers from 1 to {high}",
         lambda value: (
-            type(value) is list and len(value) <= longest and all(map(entry.holds, value))
+            type(value) is list and len(value) <= longest and all(map(entry.check, value))
         ),
     )
 
 
 def text(longest: int) -> Field:
-    """Gives the field for one line of at most `longest` characters that steer no terminal."""
+    """Returns the field for one line of at most `longest` characters that steer no terminal."""
     return Field(
         f"at most {longest} printable characters",
         lambda value: type(value) is str and len(value) <= longest and value.isprintable(),
@@ -73,17 +73,17 @@ def text(longest: int) -> Field:
 
 
 def either(field: Field, value: object) -> Field:
-    """Gives the field for one more value: null, or a word."""
+    """Returns the field for one more value: null, or a word."""
     return Field(
         f"{field.expected}, or {json.dumps(value)}",
-        lambda found: (type(found) is type(value) and found == value) or field.holds(found),
+        lambda found: (type(found) is type(value) and found == value) or field.check(found),
     )
 
 
 def checked(
     where: str, found: object, fields: Mapping[str, Field], *, may_miss: bool = False
 ) -> dict[str, Any]:
-    """Gives JSON data if it has these fields and no others.
+    """Returns JSON data if it has these fields and no others.
 
     Args:
         where: What the message calls the data: "network".
@@ -105,7 +105,7 @@ def checked(
             if may_miss:
                 continue
             raise AgentFileError(f"{where}: expected the field {name}, found none")
-        if not field.holds(found[name]):
+        if not field.check(found[name]):
             raise AgentFileError(
                 f"{where}: {name}: expected {field.expected}, found {shortened(found[name])}"
             )

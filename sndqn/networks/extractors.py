@@ -6,7 +6,7 @@ like are the extractors: of this module by name, and in `EXTRACTORS`.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from gymnasium import spaces
 from stable_baselines3.common.preprocessing import (
@@ -40,11 +40,11 @@ class TorsoPart(Part):
 
     Attributes:
         make: Its class.
-        takes_images: Whether it takes (channels, height, width), or else a vector.
+        takes: "image", of (channels, height, width), "array", of any shape, or "dict".
     """
 
     make: type[nn.Module]
-    takes_images: bool = True
+    takes: Literal["image", "array", "dict"] = "image"
 
     @property
     def features_dim(self) -> int:
@@ -55,25 +55,29 @@ class TorsoPart(Part):
 
 _UNITS = {"features_dim": whole(0, MAX_SIZE)}
 TORSOS: dict[str, TorsoPart] = {
-    "mlp": TorsoPart(MLP, _UNITS, takes_images=False),
+    "mlp": TorsoPart(MLP, _UNITS, takes="array"),
     "nature_cnn": TorsoPart(NatureCNN, _UNITS),
     "minatar_cnn": TorsoPart(MinAtarCNN, {**_UNITS, "channels": wholes(MAX_LAYERS, MAX_SIZE)}),
     "impala_cnn": TorsoPart(
         ImpalaCNN, {**_UNITS, "width": whole(1, 1024), "pool": either(whole(1, 1024), None)}
     ),
-    "combined": TorsoPart(CombinedExtractor, {}),
+    "combined": TorsoPart(CombinedExtractor, {}, takes="dict"),
 }
+_CNNS: tuple[type[nn.Module], ...] = (
+    SB3NatureCNN,
+    *(part.make for part in TORSOS.values() if part.features_dim),
+)
 
 
 class _Extractor(BaseFeaturesExtractor):
     """A torso made for an observation space: the same layers under the same names."""
 
-    takes_images: ClassVar[bool]
+    takes: ClassVar[str]
     # An attribute, as torsos have it, in the place of the base's property.
     features_dim: int = 0
 
     def __init__(self, observation_space: spaces.Space[Any], **kwargs: Any) -> None:
-        if self.takes_images:
+        if self.takes == "image":
             shape = _image_shape(observation_space, type(self).__name__)
         else:
             shape = (get_flattened_obs_dim(observation_space),)
@@ -105,7 +109,7 @@ def _extractor(name: str, torso: TorsoPart) -> Extractor:
         return made
     # Saved policies name an extractor by this module and its name in the table.
     attributes = {"__module__": __name__, "__doc__": made.__doc__}
-    return type(name, (_Extractor, made), {**attributes, "takes_images": torso.takes_images})
+    return type(name, (_Extractor, made), {**attributes, "takes": torso.takes})
 
 
 EXTRACTORS: dict[str, Extractor] = {name: _extractor(name, TORSOS[name]) for name in TORSOS}
@@ -139,7 +143,7 @@ def hidden_after(torso: Torso) -> tuple[int, ...]:
     if isinstance(torso, str):
         is_cnn = TORSOS[torso].features_dim > 0
     elif isinstance(torso, nn.Module):
-        is_cnn = isinstance(torso, (NatureCNN, MinAtarCNN, ImpalaCNN, SB3NatureCNN))
+        is_cnn = isinstance(torso, _CNNS)
     else:
         is_cnn = torso is SB3NatureCNN
     return () if is_cnn else (64, 64)

@@ -120,7 +120,7 @@ def apply_settings(
 
 
 def zero_observation(space: spaces.Space[Any]) -> Observation:
-    """Gives a batch of one observation, all zeros, without the space's random state."""
+    """Returns a batch of one observation, all zeros, without the space's random state."""
     if isinstance(space, spaces.Dict):
         return {key: _zeros(part) for key, part in space.spaces.items()}
     return _zeros(space)

@@ -13,8 +13,8 @@ class NoisyLinear(nn.Linear):
     """A linear layer with factorised Gaussian noise of learnt size on weights and biases.
 
     y = (W + W_σ ⊙ f(ε_out) f(ε_in)ᵀ) x + b + b_σ ⊙ f(ε_out), with f(ε) = sign(ε) √|ε|. The noise is
-    drawn by `reset_noise`, never by a forward pass, and is zero until then: a network that nobody
-    trains computes with the mean weights. It is not part of a state dict.
+    drawn by `reset_noise`, never by a forward pass, and is zero until then: a network that is not
+    trained computes with the mean weights. It is not part of a state dict.
 
     Args:
         in_features: As in `torch.nn.Linear`.

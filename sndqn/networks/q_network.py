@@ -15,7 +15,9 @@ class ActionValues:
     """What every network has: outputs for a loss to work on, and Q-values made of them.
 
     Attributes:
-        q_net: The head, see `sndqn.networks.heads`.
+        features_extractor: The torso, and
+        q_net: the head, see `sndqn.networks.heads`: by Stable-Baselines3's names for them, which
+            stored weights have too.
         scheduler: The spectral scheduler, if any.
     """
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from sndqn.errors import ConfigError, UnsupportedSpaceError
 from sndqn.networks import NetworkSpec
-from sndqn.networks.extractors import Extractor, extractor_of
+from sndqn.networks.extractors import TORSOS, Extractor, extractor_of
 from sndqn.optimizers import Adam
 from sndqn.spectral import SpectralLayer
 
@@ -71,10 +71,7 @@ class SpectralPolicyMixin:
         super().__init__(**kwargs)
 
     def _keep_sigma_current(self, online: nn.Module, target: nn.Module) -> None:
-        """Ties σ to the weights it belongs to, whoever moves them.
-
-        The online network's is refined after each optimiser step.
-        """
+        """Has the online network's σ refined after each optimiser step."""
         # Makes the power iterations in place of `refine`, to the same end.
         self.replaced_refine: Callable[[], object] | None = None
         self._normalised = [m for m in online.modules() if isinstance(m, SpectralLayer)]
@@ -101,10 +98,10 @@ class SpectralPolicyMixin:
             self.optimizer.scheduler = self._steering
 
     def trust_sigma(self, trusts: bool) -> None:
-        """Says whether networks in evaluation mode read the stored σ without a look at the weights.
+        """Sets whether networks in evaluation mode read the stored σ without a look at the weights.
 
-        False by default, since Stable-Baselines3 gives no word of a soft update, nor does anybody
-        else who moves weights. For an algorithm that keeps both networks' σ current, by
+        False by default: Stable-Baselines3 does not say when it makes a soft update, and other code
+        may move weights too. An algorithm sets it that keeps both networks' σ current, by
         `sndqn.algorithms.target_network.sync_target`.
         """
         for layer in (*self._normalised, *self._target):
@@ -125,18 +122,18 @@ class SpectralPolicyMixin:
             layer.refine()
 
     def settle_sigma(self) -> None:
-        """Has σ found anew after an optimiser step that moved the weights far."""
+        """Finds σ anew, after an optimiser step that moved the weights far."""
         for layer in self._normalised:
             layer.settle()
 
     def parameters_to_vector(self) -> np.ndarray:
-        """Gives all parameters one after the other, however they lie in memory."""
+        """Returns all parameters one after the other, whatever their memory format."""
         parameters: Any = self.parameters()  # type: ignore[attr-defined]
         return torch.cat([p.detach().flatten() for p in parameters]).cpu().numpy()
 
     @torch.no_grad()
     def load_from_vector(self, vector: np.ndarray) -> None:
-        """Gives all parameters the values of such a vector, where they are, and σ with them.
+        """Sets all parameters, where they are, to the values of such a vector, and σ with them.
 
         Raises:
             ConfigError: The vector has another length.
@@ -157,20 +154,22 @@ class SpectralPolicyMixin:
     def _extractor(self, space: spaces.Space[Any]) -> Extractor:
         """Returns the class of the torso, if it takes such observations."""
         name, torso = type(self).__name__, self.spec.torso
+        of_dicts = isinstance(space, spaces.Dict)
         if torso is None or isinstance(torso, nn.Module):
             raise ConfigError(
                 f"{name}: makes its torso twice, for the online and the target network, found "
                 f"{torso!r}: give a name or a features extractor class"
             )
-        takes_dict = torso == "combined"
-        takes_array = isinstance(torso, str) and not takes_dict
-        if isinstance(space, spaces.Dict):
-            if takes_array or torso in (FlattenExtractor, SB3NatureCNN):
-                raise UnsupportedSpaceError(
-                    f"{name}: expected a Box or Discrete observation space, found a Dict: "
-                    "use SNMultiInputPolicy"
-                )
-        elif takes_dict:
+        if isinstance(torso, str):
+            wanted = TORSOS[torso].takes == "dict"
+        else:  # of a class of one's own nothing is known
+            wanted = of_dicts and torso not in (FlattenExtractor, SB3NatureCNN)
+        if of_dicts and not wanted:
+            raise UnsupportedSpaceError(
+                f"{name}: expected a Box or Discrete observation space, found a Dict: "
+                "use SNMultiInputPolicy"
+            )
+        if wanted and not of_dicts:
             raise UnsupportedSpaceError(
                 f"{name}: expected a Dict observation space, found {space}: "
                 "use SNMlpPolicy or SNCnnPolicy"

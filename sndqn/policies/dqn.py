@@ -99,7 +99,7 @@ class SNDQNPolicy(SpectralPolicyMixin, DQNPolicy):
             reset_noise([*noisy_layers(self.q_net), *noisy_layers(self.q_net_target)])
 
     def remove_noise(self) -> None:
-        """Leaves the mean weights, as whoever does not train expects them."""
+        """Sets the noise to zero, which leaves the mean weights."""
         if self.noisy:
             remove_noise(self.q_net)
             remove_noise(self.q_net_target)
