@@ -6,6 +6,7 @@ provenance.json        command, versions, machine, times
 layers.json            σ of every layer, before and after
 metrics.jsonl          one line per record
 timing.jsonl           what the clock said at each
+0.monitor.csv          return and length of each training game
 tensorboard/           the same, for TensorBoard
 checkpoints/, chunks/  to go on from, while the run is not finished
 lock                   held by the process that trains
@@ -149,6 +150,7 @@ class RunFolder:
     layers = property(lambda self: self.path / "layers.json")
     metrics = property(lambda self: self.path / "metrics.jsonl")
     timing = property(lambda self: self.path / "timing.jsonl")
+    games = property(lambda self: self.path / "0.monitor.csv")
     tensorboard = property(lambda self: self.path / "tensorboard")
     agent = property(lambda self: self.path / "agent.safetensors")
     evaluation = property(lambda self: self.path / "evaluation.json")

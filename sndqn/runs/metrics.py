@@ -3,6 +3,9 @@
 It is the record of a run, and the same to the bit for the same configuration and seed, however
 often the run was interrupted. What the clock says stands in timing.jsonl, line for line beside it;
 TensorBoard's events are made from both.
+
+0.monitor.csv has a line for each training game, in the form of Stable-Baselines3's `Monitor`, which
+its plotting and the zoo's read.
 """
 
 import json
@@ -13,7 +16,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from stable_baselines3.common.logger import KVWriter, Logger
 
@@ -23,11 +26,12 @@ _BY_THE_CLOCK = ("time/fps", "time/time_elapsed")
 
 
 class MetricsPaths(NamedTuple):
-    """The files of a run's metrics; None for `tensorboard` writes no events."""
+    """The files of a run's metrics; those that are None are not written."""
 
     metrics: Path
     timing: Path
-    tensorboard: Path | None
+    tensorboard: Path | None = None
+    games: Path | None = None
 
 
 class MetricsWriter(KVWriter):
@@ -43,6 +47,7 @@ class MetricsWriter(KVWriter):
         self.metrics = paths.metrics.open("a", encoding="utf-8")
         self.timing = paths.timing.open("a", encoding="utf-8")
         self.events = _events(paths.tensorboard) if paths.tensorboard is not None else None
+        self.games = None if paths.games is None else _open_games(paths.games)
 
     def write(
         self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
@@ -67,23 +72,40 @@ class MetricsWriter(KVWriter):
             for file, line in ((self.metrics, record), (self.timing, clock)):
                 file.write(json.dumps(line) + "\n")
                 file.flush()
+            if self.games is not None:
+                self.games.flush()
             if self.events is not None:
                 _add_scalars(self.events, record, clock)
         except OSError as error:
-            raise RunFolderError(
-                f"cannot write {self.metrics.name}: {error.strerror}. Make room on its disk, then "
-                "type sndqn train --resume with the run's folder"
-            ) from None
+            raise _not_written(self.metrics, error) from None
+
+    def write_game(self, total: float, length: int, timesteps: int) -> None:
+        """Writes a line of a training game that ended: return, steps, seconds, steps so far.
+
+        Raises:
+            RunFolderError: The disk is full, or the file is gone.
+        """
+        if self.games is None:
+            return
+        seconds = time.monotonic() - self.start
+        try:
+            self.games.write(f"{total:g},{length},{seconds:.6f},{timesteps}\n")
+        except OSError as error:
+            raise _not_written(self.games, error) from None
+
+    def _files(self) -> list[TextIO]:
+        return [file for file in (self.metrics, self.timing, self.games) if file is not None]
 
     def lengths(self) -> dict[str, int]:
-        """Brings both files to the disk and gives their lengths in bytes, by name.
+        """Brings the files to the disk and returns their lengths in bytes, by name.
 
         Raises:
             RunFolderError: The disk is full.
         """
         found = {}
-        for file in (self.metrics, self.timing):
+        for file in self._files():
             try:
+                file.flush()
                 os.fsync(file.fileno())
                 found[Path(file.name).name] = os.fstat(file.fileno()).st_size
             except OSError as error:
@@ -92,11 +114,26 @@ class MetricsWriter(KVWriter):
 
     def close(self) -> None:
         """Closes the files."""
-        for file in (self.metrics, self.timing):
+        for file in self._files():
             with suppress(OSError):  # of a full disk, which was said when it was written to
                 file.close()
         if self.events is not None:
             self.events.close()
+
+
+def _open_games(path: Path) -> TextIO:
+    """Opens a file of games, with the header that readers of Monitor's files expect."""
+    file = path.open("a", encoding="utf-8")
+    if file.tell() == 0:
+        file.write(f"#{json.dumps({'t_start': time.time()})}\nr,l,t,timesteps\n")
+    return file
+
+
+def _not_written(file: TextIO, error: OSError) -> RunFolderError:
+    return RunFolderError(
+        f"cannot write {file.name}: {error.strerror}. Make room on its disk, then type sndqn train "
+        "--resume with the run's folder"
+    )
 
 
 def make_logger(paths: MetricsPaths) -> Logger:

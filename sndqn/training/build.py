@@ -27,7 +27,13 @@ from sndqn.networks.extractors import TORSOS, default_torso
 from sndqn.networks.heads import HEADS
 from sndqn.optimizers import Adam, RMSprop
 from sndqn.policies import SNDQNPolicy
-from sndqn.training.callbacks import EnvChanges, EvaluationCallback, LogCallback, ProgressCallback
+from sndqn.training.callbacks import (
+    EnvChanges,
+    EvaluationCallback,
+    GamesCallback,
+    LogCallback,
+    ProgressCallback,
+)
 from sndqn.training.config import TrainConfig
 from sndqn.training.evaluating import evaluation_protocol
 from sndqn.training.plan import Task
@@ -208,6 +214,7 @@ def task_callbacks(state: TaskState, stop: StopSignals) -> list[BaseCallback]:
         callbacks.append(EnvChanges(task.phases, console, config.seed))
     return [
         *callbacks,
+        GamesCallback(),
         LogCallback(config.log_every_timesteps, config.sn_conv_norm, log_drift),
         ProgressCallback(config.total_timesteps, console, task.label),
     ]

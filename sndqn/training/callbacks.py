@@ -100,6 +100,18 @@ class LogCallback(StatefulCallback):
         self.model.dump_logs()
 
 
+class GamesCallback(BaseCallback):
+    """Keeps return and length of every training game, in the order in which they end."""
+
+    def _on_step(self) -> bool:
+        for index in np.flatnonzero(self.locals["dones"]).tolist():
+            game = self.locals["infos"][index].get("episode")
+            if game is not None:  # a lost life ends no game
+                writer: Any = self.logger.output_formats[0]
+                writer.write_game(game["r"], game["l"], self.num_timesteps)
+        return True
+
+
 class ProgressCallback(BaseCallback):
     """Shows a bar with steps per second, return and time left; plain lines where output is piped.
 

@@ -81,13 +81,14 @@ class TaskState:
             write_text(run.config, config.to_yaml())
             write_json(run.provenance, provenance())
             write_layers(run, before=before)
-        for path in (run.metrics, run.timing):
+        for path in (run.metrics, run.timing, run.games):
             if path.exists():
-                truncate(path, 0 if lengths is None else lengths[path.name])
+                truncate(path, 0 if lengths is None else lengths.get(path.name, 0))
         tensorboard = run.tensorboard if config.tensorboard else None
         if tensorboard is not None and run.metrics.exists():
             rebuild_tensorboard(run.metrics, run.timing, tensorboard)
-        model.set_logger(make_logger(MetricsPaths(run.metrics, run.timing, tensorboard)))
+        paths = MetricsPaths(run.metrics, run.timing, tensorboard, run.games)
+        model.set_logger(make_logger(paths))
         say(self.console, f"Run folder: {run.path}")
         if model.will_compile(config.total_timesteps):
             say(

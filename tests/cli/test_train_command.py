@@ -28,6 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 def test_a_run_leaves_all_its_files(run: RunFolder) -> None:
     assert sorted(path.name for path in run.path.iterdir() if path.name != "videos") == [
+        "0.monitor.csv",
         "agent.safetensors",
         "config.yaml",
         "episodes.jsonl",

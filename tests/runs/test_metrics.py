@@ -5,10 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stable_baselines3.common.results_plotter import load_results
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sndqn.errors import RunFolderError
-from sndqn.runs.metrics import MetricsPaths, make_logger, rebuild_tensorboard, truncate
+from sndqn.runs.metrics import (
+    MetricsPaths,
+    MetricsWriter,
+    make_logger,
+    rebuild_tensorboard,
+    truncate,
+)
 
 
 def paths(folder: Path, tensorboard: bool = False) -> MetricsPaths:
@@ -110,3 +117,18 @@ def test_what_is_no_metrics_file_is_refused_by_name(tmp_path: Path, name: str) -
     (tmp_path / "folder").mkdir()
     with pytest.raises(RunFolderError, match=f"cannot cut .*{name} to 0 bytes"):
         truncate(tmp_path / name, 0)
+
+
+def test_stable_baselines3_reads_the_games_of_a_training_and_its_resumption(tmp_path: Path) -> None:
+    files = paths(tmp_path)._replace(games=tmp_path / "0.monitor.csv")
+    for total, length in ((1.5, 10), (-3.0, 20)):
+        logger = make_logger(files)
+        writer = logger.output_formats[0]
+        assert isinstance(writer, MetricsWriter)
+        writer.write_game(total, length, 2 * length)
+        assert writer.lengths()["0.monitor.csv"] == (tmp_path / "0.monitor.csv").stat().st_size
+        logger.close()
+    games = load_results(str(tmp_path)).sort_values("timesteps")
+    assert games["r"].tolist() == [1.5, -3.0]
+    assert games["l"].tolist() == [10, 20]
+    assert games["timesteps"].tolist() == [20, 40]

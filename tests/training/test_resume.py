@@ -227,7 +227,7 @@ def leaves(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 # What is made anew before it is used, in the middle of these runs, and how it must be named here:
 # the items that a checkpoint could do without. Each of the others must be seen.
 MADE_ANEW = (
-    r"lengths/timing\.jsonl",  # what the clock said
+    r"lengths/(timing\.jsonl|0\.monitor\.csv)",  # what the clock said
     r"replay/chunk_slots",  # how frames lie in chunks, of which there is none yet
     r"replay/beta",  # follows from the progress, at each draw
     r"0/replay/sampled",  # the newest draw, whose priorities are set already
