@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sndqn.api import load, resume, train
     from sndqn.envs import make_env, make_vec_env, resolve_env
     from sndqn.networks import make_q_network
-    from sndqn.policies import SNCnnPolicy, SNMlpPolicy, SNMultiInputPolicy
+    from sndqn.policies import SigmaCallback, SNCnnPolicy, SNMlpPolicy, SNMultiInputPolicy
     from sndqn.spectral import remove_spectral_norm, spectral_norm
 
 _HOMES = {
@@ -22,6 +22,7 @@ _HOMES = {
     "SNCnnPolicy": "sndqn.policies",
     "SNMlpPolicy": "sndqn.policies",
     "SNMultiInputPolicy": "sndqn.policies",
+    "SigmaCallback": "sndqn.policies",
     "load": "sndqn.api",
     "make_env": "sndqn.envs",
     "make_q_network": "sndqn.networks",
@@ -41,11 +42,13 @@ __all__ = [
     "SNCnnPolicy",
     "SNMlpPolicy",
     "SNMultiInputPolicy",
+    "SigmaCallback",
     "load",
     "make_env",
     "make_q_network",
     "make_vec_env",
     "register",
+    "register_zoo",
     "remove_spectral_norm",
     "resolve_env",
     "resume",
@@ -71,6 +74,32 @@ def register() -> None:
     from sndqn.contrib import POLICIES as QUANTILE_POLICIES
 
     QRDQN.policy_aliases.update(QUANTILE_POLICIES)
+
+
+def register_zoo() -> None:
+    """Puts sndqn's algorithms into rl-zoo3's table: sn_dqn, sn_c51, sn_qrdqn and sn_iqn.
+
+    And the policies by name, as `register`. rl-zoo3's commands then train, tune and play them:
+
+        import sndqn
+        from rl_zoo3.train import train
+
+        sndqn.register_zoo()
+        train()  # python this.py --algo sn_dqn --env CartPole-v1 --conf-file my.yml
+
+    Raises:
+        MissingExtraError: rl-zoo3 is not installed.
+    """
+    try:
+        from rl_zoo3.utils import ALGOS
+    except ImportError:
+        from sndqn.errors import MissingExtraError
+
+        raise MissingExtraError("register_zoo: expected rl-zoo3: pip install rl_zoo3") from None
+    from sndqn.algorithms import C51, DQN, IQN, QRDQN
+
+    ALGOS.update({"sn_dqn": DQN, "sn_c51": C51, "sn_qrdqn": QRDQN, "sn_iqn": IQN})
+    register()
 
 
 def __getattr__(name: str) -> Any:

@@ -93,18 +93,17 @@ def docstrings_example() -> str:
     return textwrap.dedent(indented)
 
 
-def pages_example() -> str:
+def pages_examples() -> list[str]:
     page = Path(api.__file__).parent.parent / "docs" / "python.md"
-    (block,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-    return str(block)
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
 
 
-@pytest.mark.parametrize("example", [docstrings_example(), pages_example()], ids=["doc", "page"])
+@pytest.mark.parametrize("example", [docstrings_example(), *pages_examples()])
 def test_every_example_runs(example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     short = "total_timesteps=600, learning_starts=100, eval_max_steps=30, tensorboard=False"
     example = example.replace("total_timesteps=20_000", short)
-    example = example.replace(", learning_starts=1_000)", ")")
+    example = example.replace(", learning_starts=1_000)", ")").replace("10_000", "200")
     observation = np.zeros(4, np.float32)
     exec(example, {"sndqn": sndqn, "observation": observation})  # noqa: S102
-    assert Path("best.mp4").is_file()
+    assert Path("best.mp4").is_file() or "replay" not in example

@@ -15,6 +15,7 @@ from sndqn.policies.dqn import (
     SNMultiInputPolicy,
     SNQNetwork,
 )
+from sndqn.policies.sigma_callback import SigmaCallback
 
 __all__ = [
     "POLICIES",
@@ -23,6 +24,7 @@ __all__ = [
     "SNMlpPolicy",
     "SNMultiInputPolicy",
     "SNQNetwork",
+    "SigmaCallback",
     "SpectralPolicyMixin",
     "impala_cnn",
     "minatar_cnn",

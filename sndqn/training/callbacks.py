@@ -11,11 +11,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor, nn
 
-from sndqn.diagnostics import convolved_sizes, quick_sigma
+from sndqn.diagnostics import convolved_sizes
 from sndqn.envs import EnvSettings, make_vec_env
 from sndqn.envs.journal import JournalVecEnv
 from sndqn.networks.noisy import without_noise
-from sndqn.spectral import SpectralLayer, weight_layers
+from sndqn.policies.sigma_callback import measure_sigma
+from sndqn.spectral import weight_layers
 from sndqn.spectral.norms import Pair
 from sndqn.spectral.spectral_layer import ConvNorm
 from sndqn.training.signals import TrainingStopped
@@ -87,13 +88,8 @@ class LogCallback(StatefulCallback):
 
     def _record(self) -> None:
         network: Any = self.model.policy.q_net
-        for entry in weight_layers(network):
-            sigma = (
-                float(entry.layer.running_sigma)
-                if isinstance(entry.layer, SpectralLayer)
-                else quick_sigma(entry.layer, self.sizes, self.conv_norm)
-            )
-            self.logger.record(f"sn/{entry.name}/sigma", sigma)
+        for name, sigma in measure_sigma(network, self.sizes, self.conv_norm).items():
+            self.logger.record(f"sn/{name}/sigma", sigma)
         for name, start in self.start.items():
             moved = network.get_submodule(name).weight.detach() - start
             self.logger.record(f"drift/{name}", float(moved.norm() / start.norm()))

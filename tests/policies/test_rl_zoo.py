@@ -17,6 +17,30 @@ CartPole-v1:
 """
 
 
+REGISTERED = """\
+import sndqn
+from rl_zoo3.train import train
+
+sndqn.register_zoo()
+train()
+"""
+
+
+def test_rl_zoo_trains_an_algorithm_of_ours_by_its_name_there(tmp_path: Path) -> None:
+    (tmp_path / "sn_iqn.yml").write_text(
+        HYPERPARAMETERS.replace("sndqn.SNMlpPolicy", "SNMlpPolicy")
+    )
+    (tmp_path / "zoo.py").write_text(REGISTERED)
+    command = [sys.executable, "zoo.py", "--algo", "sn_iqn", "--env", "CartPole-v1"]
+    command += ["--conf-file", "sn_iqn.yml", "--eval-freq", "-1", "-f", "logs"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    import sndqn
+
+    model = sndqn.IQN.load(tmp_path / "logs/sn_iqn/CartPole-v1_1/CartPole-v1.zip", device="cpu")
+    assert model.num_timesteps >= 600
+
+
 def test_rl_zoo_trains_a_policy_named_in_its_yaml(tmp_path: Path) -> None:
     (tmp_path / "dqn.yml").write_text(HYPERPARAMETERS)
     command = [sys.executable, "-m", "rl_zoo3.train", "--algo", "dqn", "--env", "CartPole-v1"]
