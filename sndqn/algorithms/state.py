@@ -73,7 +73,7 @@ def set_state(
     own = model.policy.state_dict()
     given = _under(tensors, "policy/")
     for name in sorted({*own, *given}):
-        shapes = [tuple(part[name].shape) if name in part else None for part in (own, given)]
+        shapes = [_shape(name, part.get(name)) for part in (own, given)]
         if shapes[0] != shapes[1]:
             raise ConfigError(
                 f"state of a run: expected {name} of shape {shapes[0]}, found {shapes[1]}: "
@@ -108,6 +108,14 @@ def set_state(
     if data["compiled"]:  # before the random numbers, of which it draws
         model.prepare_acceleration()
     _set_random_state(model, tensors, data["random"])
+
+
+def _shape(name: str, tensor: Tensor | None) -> tuple[int, ...] | None:
+    if tensor is None:
+        return None
+    # A layer takes any number of singular vectors, which are stacked first.
+    stacked = name.endswith((".running_u", ".running_v"))
+    return tuple(tensor.shape[1:] if stacked else tensor.shape)
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -209,3 +209,17 @@ def test_a_state_of_another_network_is_refused() -> None:
     make("dqn").learn(120, leave)
     with pytest.raises(ConfigError, match="another network"):
         taken_up("scheduled", leave.taken)
+
+
+def test_a_state_of_another_number_of_vectors_is_taken_with_its_sigma() -> None:
+    leave = Leave(100)
+    make("dqn").learn(120, leave)
+    (tensors, data), journal, replay = leave.taken
+    fewer = {
+        name: tensor[:2] if name.endswith((".running_u", ".running_v")) else tensor
+        for name, tensor in tensors.items()
+    }
+    model = taken_up("dqn", ((fewer, data), journal, replay))
+    sigma = "q_net.q_net.2.running_sigma"
+    assert torch.equal(model.policy.state_dict()[sigma], tensors[f"policy/{sigma}"])
+    assert len(model.q_net.q_net[2].running_u) == 8

@@ -340,3 +340,20 @@ def test_layers_under_torch_compile_equal_eager_ones(kind: str, backend: str) ->
         compiled(x).square().sum().backward()
     torch.testing.assert_close(layer.weight.grad, twin.weight.grad, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(layer.running_sigma, twin.running_sigma)
+
+
+def test_layers_that_widen_follow_more_vectors_and_of_few_inputs_as_many() -> None:
+    def n_vectors(n_in: int, n_out: int) -> int:
+        return len(SpectralLinear(n_in, n_out).running_u)
+
+    assert (n_vectors(128, 128), n_vectors(128, 64)) == (8, 8)
+    assert (n_vectors(64, 128), n_vectors(4, 64), n_vectors(128, 306)) == (64, 4, 16)
+
+
+def test_a_layer_that_follows_as_many_vectors_as_inputs_knows_sigma_after_any_move() -> None:
+    layer = SpectralLinear(12, 20)
+    with torch.no_grad():
+        layer.weight.copy_(torch.randn(20, 12))
+    layer.power_iteration()
+    exact = float(torch.linalg.matrix_norm(layer.weight.detach().double(), 2))
+    assert float(layer.running_sigma) == pytest.approx(exact, rel=1e-5)
