@@ -2,9 +2,11 @@
 
 Torch multiplies matrices of float32 with oneMKL, which uses AVX2 on AMD's cores. oneDNN, which
 torch has for its convolutions, uses AVX-512 where the core has it, and is then about twice as fast.
-Elsewhere it gains nothing, and is not used.
+On Intel's cores oneMKL uses it too: a gradient of 512 x 3136 from a batch of 32 took oneMKL 0.7 ms
+and oneDNN 2.3. There, and without AVX-512, oneDNN is not used.
 """
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,12 +25,18 @@ def _(x: Tensor, weight: Tensor) -> Tensor:
     return x.new_empty(len(x), len(weight))
 
 
+def _is_intels() -> bool:
+    cores = Path("/proc/cpuinfo")
+    return cores.is_file() and "GenuineIntel" in cores.read_text()
+
+
+_IS_FASTER = torch.backends.cpu.get_cpu_capability().startswith("AVX512") and not _is_intels()
+
+
 def takes(*tensors: Tensor) -> bool:
-    """Says whether oneDNN is faster for such tensors: float32, on a core with AVX-512."""
-    if not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
-        return False
+    """Says whether oneDNN is faster for such tensors: float32, by AVX-512, and not Intel's."""
     suits = all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
-    return suits and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    return _IS_FASTER and suits and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 
 
 def register() -> None:
