@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sndqn.acceleration import onednn
+from sndqn.acceleration.graph_linalg import eigh, qr, stored
 
 aten: Any = torch.ops.aten
 
@@ -36,11 +37,6 @@ _LEAST_WORK = 3 * 2**20
 _LEAST_WORK_IF_LARGE = 2**20
 # Of a matrix's numbers.
 _LARGE = 2**17
-
-
-def stored(x: Tensor) -> Tensor:
-    """Forces a value to be written to memory: else each loop that reads it computes it again."""
-    return x.as_strided(x.size(), x.stride())
 
 
 def _output_size(x: Tensor, weight: Tensor, stride: Sequence[int]) -> tuple[int, int]:
@@ -244,4 +240,6 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
         aten.scatter_add.default: scatter_add,
         aten.nan_to_num.default: nan_to_num,
         aten.linalg_vector_norm.default: vector_norm,
+        aten.linalg_qr.default: qr,
+        aten._linalg_eigh.default: eigh,
     }

@@ -1,12 +1,20 @@
-"""QR and eigenvectors for CUDA graphs are QR and eigenvectors."""
+"""QR and eigenvectors without LAPACK are LAPACK's."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
-from sndqn.acceleration.graph_linalg import GraphLinalg, householder_rows, top_eigenvector
+from sndqn.acceleration.decompositions import decompositions
+from sndqn.acceleration.graph_linalg import (
+    GraphLinalg,
+    eigh,
+    gram_schmidt_rows,
+    qr,
+    top_eigenvector,
+)
 from sndqn.spectral.subspace import orthonormal, ritz
 
 SEEDS = st.integers(0, 2**31 - 1)
@@ -38,12 +46,57 @@ drawn_blocks = st.builds(
 
 @few
 @given(drawn_blocks)
-def test_reflections_give_an_orthonormal_basis_of_whatever_rows_span(rows: Tensor) -> None:
-    basis = householder_rows(rows)
+def test_sums_give_an_orthonormal_basis_of_whatever_rows_span(rows: Tensor) -> None:
+    basis = gram_schmidt_rows(rows)
     torch.testing.assert_close(basis @ basis.t(), torch.eye(len(rows)), rtol=0, atol=3e-6)
     # Nothing of the rows lies outside.
     rest = rows - (rows @ basis.t()) @ basis
     assert float(rest.norm()) <= 1e-5 * float(rows.norm())
+
+
+@few
+@given(SEEDS, st.integers(1, 16), st.integers(16, 200))
+def test_of_independent_rows_it_is_lapacks_basis_up_to_signs(seed: int, k: int, n: int) -> None:
+    rows = random_matrix(seed, k, n)
+    expected = torch.linalg.qr(rows.t()).Q.t()
+    found = gram_schmidt_rows(rows)
+    signs = (found * expected).sum(dim=1, keepdim=True).sign()
+    torch.testing.assert_close(found * signs, expected, rtol=0, atol=1e-9)
+
+
+def test_what_is_not_finite_leaves_zeros_and_no_sigma_as_with_lapack() -> None:
+    rows = random_matrix(0, 4, 64).float()
+    rows[2, 5] = torch.nan
+    broken = rows.clone()
+    with GraphLinalg():
+        basis, sigma = orthonormal(rows), ritz(broken)[1]
+    assert torch.isfinite(basis).all()
+    assert basis[2:].count_nonzero() == 0
+    assert sigma.isnan()
+    assert ritz(broken)[1].isnan()
+
+
+def test_a_compiled_update_has_them_for_few_vectors_with_many_numbers() -> None:
+    def basis_and_top(x: Tensor) -> list[Tensor]:
+        q = torch.linalg.qr(x).Q
+        return [q, *torch.linalg.eigh(q.t() @ q)]
+
+    def is_lapacks(name: str, x: Tensor) -> bool:
+        nodes = make_fx(basis_and_top, decompositions())(x).graph.nodes
+        return any(f"linalg_{name}" in str(n.target) for n in nodes)
+
+    assert not is_lapacks("qr", torch.randn(512, 8))
+    assert is_lapacks("qr", torch.randn(128, 8)), "faster where all is small"
+    assert not is_lapacks("eigh", torch.randn(128, 8))
+    assert is_lapacks("qr", torch.randn(512, 17))
+    assert is_lapacks("eigh", torch.randn(512, 17))
+
+
+def test_other_forms_are_left_to_lapack() -> None:
+    assert qr(torch.randn(512, 8), "complete") is NotImplemented
+    assert qr(torch.randn(8, 512)) is NotImplemented
+    assert qr(torch.randn(2, 512, 8)) is NotImplemented
+    assert eigh(torch.eye(4), "L", False) is NotImplemented
 
 
 @few
@@ -54,6 +107,13 @@ def test_the_top_eigenvector_is_stretched_as_much_as_any(rows: Tensor) -> None:
     assert float(direction.norm()) == pytest.approx(1, abs=1e-5)
     largest = float(torch.linalg.eigvalsh(gram.double())[-1])
     assert float(direction @ gram.double() @ direction) == pytest.approx(largest, rel=3e-5)
+
+
+def test_a_zero_matrix_and_one_of_equal_eigenvalues_have_a_unit_vector() -> None:
+    for gram in (torch.zeros(4, 4), torch.eye(4), torch.ones(1, 1)):
+        values, vectors = eigh(gram)
+        torch.testing.assert_close(vectors @ vectors.t(), torch.eye(len(gram)), rtol=0, atol=1e-6)
+        torch.testing.assert_close(values[-1], torch.linalg.eigvalsh(gram)[-1])
 
 
 @pytest.mark.parametrize("gap", [0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.5])
