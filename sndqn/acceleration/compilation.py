@@ -27,6 +27,19 @@ from sndqn.replay import Batch, split
 
 Compiled = Callable[..., list[Tensor]]
 
+# What TorchInductor is told. The caller checks layouts once, instead of before every operation. The
+# loops and matrix products are called from C++: calls from Python are slow beside small networks'
+# loops. A value that several loops read is written to memory first where computing it takes more
+# than so many inputs, 4 by default; a large gradient is cheaper to compute twice. The fewest
+# iterations of a loop for each thread are 512 by default: to share a loop of a few microseconds
+# costs more than it saves.
+_OPTIONS = {
+    "size_asserts": False,
+    "cpp_wrapper": True,
+    "realize_reads_threshold": 12,
+    "cpp.min_chunk_size": 2**14,
+}
+
 
 def compile_function(
     function: Callable[..., list[Tensor]],
@@ -81,15 +94,7 @@ def _compile(
                 tensor.copy_(value)
     with torch.no_grad():
         reached = _make_inputs_of_attributes(graph)
-        # The caller checks layouts once, instead of before every operation. The loops and matrix
-        # products are called from C++: calls from Python are slow beside small networks' loops.
-        options: dict[str, Any] = {"size_asserts": False, "cpp_wrapper": True}
-        # A value that several loops read is written to memory first where computing it takes more
-        # than this many inputs, 4 by default. A large gradient is cheaper to compute twice.
-        options["realize_reads_threshold"] = 12
-        # The fewest iterations of a loop for each thread, 512 by default: to share a loop of a few
-        # microseconds costs more than it saves.
-        options["cpp.min_chunk_size"] = 2**14
+        options: dict[str, Any] = dict(_OPTIONS)
         if one_thread:
             options["cpp.threads"] = 1
         elif torch.get_num_threads() not in (1, os.cpu_count()):
