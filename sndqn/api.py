@@ -104,8 +104,11 @@ class SavedAgent(Agent):
         trace = self._game(episode, seed)
         # pygame then looks for no display, and complains of none, while it draws into memory.
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-        frames = trace_frames(trace, self.q_values if values else None)
-        write_video(Path(file), frames, rendering_of(trace).fps)
+        rendering, q_function = rendering_of(trace), self.values if values else None
+        frames = trace_frames(
+            trace, q_function, action_names=rendering.action_names, every_frame=True
+        )
+        write_video(Path(file), frames, rendering.fps * rendering.frames_per_step)
         return Path(file)
 
     def _game(self, episode: int | str, seed: int | None) -> Trace:

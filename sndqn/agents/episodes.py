@@ -6,7 +6,7 @@ from pathlib import Path
 from sndqn.agents.evaluations import chosen_evaluation, names_of, read_evaluation, read_trace_of
 from sndqn.agents.find import AgentPlace, find_agent
 from sndqn.errors import RunFolderError
-from sndqn.evaluation import Trace, read_episode, read_episodes, read_trace
+from sndqn.evaluation import EpisodeResult, Trace, read_episode, read_episodes, read_trace
 from sndqn.runs.folder import RunFolder
 
 _MAX_EPISODES = 10**6
@@ -55,7 +55,7 @@ def find_episode(given: str, episode: str, evaluation: str | None = None) -> Rec
             f"{given} has no evaluation of its own yet: type {_remedy(given, place)}"
         )
     if episode == "best":
-        number = record.returns.index(record.max)
+        number = min(range(len(record.episodes)), key=lambda k: _badness(record.episodes[k]))
     else:
         number = _number(episode, len(record.episodes) - 1)
     trace = read_trace_of(folder, number)
@@ -71,11 +71,16 @@ def _in_file(path: Path, episode: str) -> RecordedEpisode:
         return RecordedEpisode(read_trace(path), name, agent, path.parent)
     if episode == "best":
         numbered = enumerate(read_episodes(path))
-        number, trace = max(numbered, key=lambda each: each[1].episode_return, default=(0, None))
+        number, trace = min(numbered, key=lambda each: _badness(each[1]), default=(0, None))
     else:
         number, trace = _number(episode, _MAX_EPISODES), None
     trace = trace or read_episode(path, number)
     return RecordedEpisode(trace, _name(number), agent, RunFolder(path.parent).videos)
+
+
+def _badness(episode: EpisodeResult | Trace) -> tuple[float, int]:
+    """Orders episodes, the best first: of equal returns, the shortest."""
+    return -episode.episode_return, episode.length
 
 
 def _remedy(given: str, place: AgentPlace) -> str:

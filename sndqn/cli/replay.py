@@ -1,7 +1,8 @@
 """`sndqn replay`: an evaluated episode, checked step by step, as a video or in a window."""
 
+import argparse
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +28,19 @@ def run(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--output",
         metavar="FILE",
-        help="video file (videos/ in the run's folder), or one .trace.json for the episode",
+        help="video file, .mp4, .gif or .webm (videos/ in the run's folder), or one .trace.json "
+        "for the episode",
     )
     parser.add_argument("--values", action="store_true", help="show Q-values beside the picture")
+    parser.add_argument(
+        "--every-frame",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="show all 60 frames a second of an Atari game, not one a step (default)",
+    )
+    parser.add_argument(
+        "--poster", action="store_true", help="write a picture of the middle beside the video, too"
+    )
     parser.add_argument("--window", action="store_true", help="play in a window instead")
     add_pin(parser)
     arguments = parse(parser, argv)
@@ -37,7 +48,14 @@ def run(argv: Sequence[str]) -> None:
         parser.error("--sha256: the agent is read for --values alone. Type --values too")
 
     from sndqn.agents.episodes import find_episode
-    from sndqn.evaluation import rendering_of, show_window, trace_frames, version_differences
+    from sndqn.evaluation import (
+        rendering_of,
+        show_window,
+        trace_frames,
+        version_differences,
+        with_poster,
+        write_video,
+    )
 
     console, output = make_console(), arguments.output
     episode = find_episode(arguments.agent, arguments.episode, arguments.evaluation)
@@ -50,12 +68,23 @@ def run(argv: Sequence[str]) -> None:
     if not arguments.window:
         # pygame then looks for no display, and complains of none, while it draws into memory.
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-    frames = trace_frames(episode.trace, q_values)
+    trace, rendering = episode.trace, rendering_of(episode.trace)
+    names, every_frame = rendering.action_names, arguments.every_frame
+    frames = trace_frames(trace, q_values, action_names=names, every_frame=every_frame)
+    per_step = rendering.frames_per_step if every_frame else 1
     if arguments.window:
-        show_window(frames, rendering_of(episode.trace).fps)
+        show_window(frames, rendering.fps * per_step)
         return
     name = episode.name + ("-values" if arguments.values else "")
-    _write_video(episode, frames, Path(output or episode.videos / f"{name}.mp4"), console)
+    file = Path(output or episode.videos / f"{name}.mp4")
+    total = 1 + trace.length * per_step
+    with Bar(console, "replaying: ") as bar:
+        shown = bar.over(frames, total, "frames")
+        if arguments.poster:
+            shown = with_poster(shown, file.with_suffix(".png"), total // 2)
+        count = write_video(file, shown, rendering.fps * per_step)
+    _say_proved(episode, console)
+    say(console, f"{file}: {count} frames", style="bold")
 
 
 def _write_trace(episode: "RecordedEpisode", file: Path, console: "Console") -> None:
@@ -66,18 +95,6 @@ def _write_trace(episode: "RecordedEpisode", file: Path, console: "Console") -> 
     write_trace(file, episode.trace)
     _say_proved(episode, console)
     say(console, str(file), style="bold")
-
-
-def _write_video(
-    episode: "RecordedEpisode", frames: Iterator[Any], file: Path, console: "Console"
-) -> None:
-    from sndqn.evaluation import rendering_of, write_video
-
-    with Bar(console, "replaying: ") as bar:
-        shown = bar.over(frames, episode.trace.length + 1, "frames")
-        count = write_video(file, shown, rendering_of(episode.trace).fps)
-    _say_proved(episode, console)
-    say(console, f"{file}: {count} frames", style="bold")
 
 
 def _say_proved(episode: "RecordedEpisode", console: "Console") -> None:
@@ -96,4 +113,4 @@ def _q_values(episode: "RecordedEpisode", sha256: str | None, console: "Console"
     say(console, f"values: {episode.agent}, sha256 {agent.sha256}")
     if episode.trace.agent_sha256 not in (None, agent.sha256):
         say(console, "the episode was played by another agent than this one", style="yellow")
-    return agent.q_values
+    return agent.values

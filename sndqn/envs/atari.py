@@ -26,6 +26,7 @@ import numpy.typing as npt
 from gymnasium.error import ResetNeeded
 
 from sndqn.envs.atari_fire import FiringEmulators
+from sndqn.envs.atari_screen import AtariScreen
 from sndqn.envs.settings import AtariSettings
 from sndqn.errors import ConfigError, EnvironmentNameError
 
@@ -36,8 +37,6 @@ Pixels = npt.NDArray[np.uint8]
 
 #: Seeds are the emulator's, a C int.
 SEED_LIMIT = 2**31
-
-_SCREEN = (210, 160)
 
 
 def make_emulator(
@@ -98,9 +97,7 @@ class AtariEnv(gymnasium.Env[Pixels, Any]):
 
     Args:
         settings: The game and its protocol.
-        render_mode: None or `rgb_array`: frames (210, 160, 3) in colour, from a second emulator
-            in lock step, since ale-py gives grey observations or colour, not both. Screens of
-            other heights are scaled.
+        render_mode: None or `rgb_array`: frames in colour, see `AtariScreen`.
     """
 
     def __init__(self, settings: AtariSettings, render_mode: str | None = None) -> None:
@@ -113,13 +110,10 @@ class AtariEnv(gymnasium.Env[Pixels, Any]):
             "render_fps": 60 / settings.frame_skip,
         }
         self._emulator = make_emulator(settings)
-        self._screen: AtariVectorEnv | FiringEmulators | None = None
+        self._screen: AtariScreen | None = None
         if render_mode is not None:
-            height, width = _SCREEN
-            self._screen = make_emulator(
-                settings, img_height=height, img_width=width, grayscale=False, stack_num=1
-            )
-        self._frame = np.zeros((*_SCREEN, 3), np.uint8)
+            self._screen = AtariScreen(settings, self._emulator.ale.get_action_set())
+        self._action = 0
         self.observation_space = self._emulator.single_observation_space
         self.action_space = self._emulator.single_action_space
         self._was_seeded = False
@@ -145,8 +139,7 @@ class AtariEnv(gymnasium.Env[Pixels, Any]):
         observations, info = self._emulator.reset(seed=seed)
         self._unpaid = _extra(info)
         if self._screen is not None:
-            frames, screen_info = self._screen.reset(seed=seed)
-            self._keep_frame(frames, screen_info, info)
+            self._screen.reset(seed, _single(info), self._hidden())
         return observations[0], _single(info)
 
     def step(self, action: int) -> tuple[Pixels, float, bool, bool, dict[str, Any]]:
@@ -166,35 +159,38 @@ class AtariEnv(gymnasium.Env[Pixels, Any]):
         # ale-py waits forever for the result of an action that does not exist.
         if not 0 <= action < int(self.action_space.n):  # type: ignore[attr-defined]
             raise ConfigError(f"{self.settings.name} has {self.action_space}, found {action}.")
-        actions = np.array([action], np.int64)
-        if self._screen is not None:
-            self._screen.send(actions)
-        self._emulator.send(actions)
+        self._action = action
+        self._emulator.send(np.array([action], np.int64))
 
     def finish_step(self) -> tuple[Pixels, float, bool, bool, dict[str, Any]]:
         """Waits for the emulator, and returns what `step` does."""
         observations, rewards, terminated, truncated, info = self._emulator.recv()
         if self._screen is not None:
-            frames, *_, screen_info = self._screen.recv()
-            self._keep_frame(frames, screen_info, info)
+            self._screen.step([self._action, *self._hidden()], _single(info))
         self._is_over = bool(terminated[0] or truncated[0])
         reward = float(rewards[0]) + self._unpaid + _extra(info)
         self._unpaid = 0.0
         result = reward, bool(terminated[0]), bool(truncated[0]), _single(info)
         return observations[0], *result
 
-    def _keep_frame(
-        self, frames: npt.NDArray[Any], screen_info: dict[str, Any], info: dict[str, Any]
-    ) -> None:
-        """Keeps what the second emulator shows, sure that it is in the first one's state."""
-        assert _single(screen_info) == _single(info)
-        self._frame = frames[0, 0]
+    def _hidden(self) -> list[int]:
+        """Returns the actions of steps that the emulator made by itself, besides the agent's."""
+        if isinstance(self._emulator, FiringEmulators):
+            return self._emulator.hidden_actions(0)
+        return []
 
     def render(self) -> Pixels:
-        """Returns the current screen in colour, max-pooled as observations are, (210, 160, 3)."""
+        """Returns the screen in colour, max-pooled as observations are: mostly (210, 160, 3)."""
+        return self._shown().pooled()
+
+    def frames_of_step(self) -> list[Pixels]:
+        """Returns every frame since the step before, 60 a second of play; after a reset, one."""
+        return list(self._shown().frames)
+
+    def _shown(self) -> AtariScreen:
         if self._screen is None:
             raise ConfigError("To render, make the environment with render_mode='rgb_array'.")
-        return self._frame
+        return self._screen
 
     def get_action_meanings(self) -> list[str]:
         """Returns the actions' names, such as NOOP and UPFIRE, in the order of their numbers."""

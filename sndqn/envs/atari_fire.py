@@ -34,6 +34,8 @@ class _Emulator:
         self.info: dict[str, int] = {}
         # Rewards of steps that were not the agent's: of a game that ended in them; of this game.
         self.extra_before = self.extra = 0.0
+        # Their actions, since the agent's newest step or the reset.
+        self.hidden: list[int] = []
 
     def _take(self, observations: Array, info: dict[str, Any]) -> None:
         self.observation = observations[0].copy()
@@ -58,6 +60,7 @@ class _Emulator:
     def reset(self, seed: int | None) -> None:
         """Starts a game, FIRE included."""
         self.extra_before = self.extra = 0.0
+        self.hidden = []
         self._begin_game(seed)
         self.fire()
 
@@ -85,6 +88,7 @@ class _Emulator:
 
     def _hidden(self, action: int) -> tuple[bool, bool]:
         """Makes a step of its own; says whether a life was lost, and whether all has ended."""
+        self.hidden.append(action)
         self.send(action)
         reward, terminated, truncated, lost = self.receive()
         self.extra += reward
@@ -155,6 +159,7 @@ class FiringEmulators:
         for index, emulator in enumerate(self._emulators):
             emulator.extra_before = emulator.extra = 0.0
             emulator.restarted = False
+            emulator.hidden = []
             reward, over, cut, lost = emulator.receive()
             rewards[index], terminated[index], truncated[index] = reward, over, cut
             finals.append(emulator.observation)
@@ -166,6 +171,10 @@ class FiringEmulators:
                 terminated[index] = ended or self._reports_lives
         infos = {**self._infos(), "final_obs": np.stack(finals)}
         return self._observations(), rewards, terminated, truncated, infos
+
+    def hidden_actions(self, index: int) -> list[int]:
+        """Returns the actions of steps that were not the agent's, in its newest step or reset."""
+        return list(self._emulators[index].hidden)
 
     def _observations(self) -> Array:
         return np.stack([emulator.observation for emulator in self._emulators])

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from sndqn.evaluation.episodes import write_episodes as write_episodes
     from sndqn.evaluation.panel import ValuePanel as ValuePanel
     from sndqn.evaluation.panel import enlarge as enlarge
-    from sndqn.evaluation.panel import with_value_panel as with_value_panel
     from sndqn.evaluation.play import QFunction as QFunction
     from sndqn.evaluation.play import Step as Step
     from sndqn.evaluation.protocol import EpisodeResult as EpisodeResult
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from sndqn.evaluation.traces import read_trace as read_trace
     from sndqn.evaluation.traces import write_trace as write_trace
     from sndqn.evaluation.videos import trace_frames as trace_frames
+    from sndqn.evaluation.videos import with_poster as with_poster
     from sndqn.evaluation.videos import write_video as write_video
     from sndqn.evaluation.window import show_window as show_window
 
@@ -55,9 +55,9 @@ _MODULE_OF = {
     "show_window": "window",
     "trace_frames": "videos",
     "version_differences": "recording",
-    "with_value_panel": "panel",
     "write_episodes": "episodes",
     "write_trace": "traces",
+    "with_poster": "videos",
     "write_video": "videos",
 }
 

@@ -2,16 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from sndqn.errors import ConfigError
 
 if TYPE_CHECKING:
-    from PIL import ImageDraw, ImageFont
+    from PIL import ImageFont
 
 MIN_HEIGHT = 400
 """Doubles Atari (210 rows), enlarges MinAtar 40 times, leaves classic control as it is."""
@@ -33,11 +32,14 @@ _ROWS_BOTTOM = 352
 _MAX_ROW = 32
 _MIN_FONT = 6
 _NAME_WIDTH = 112
-_NUMBER_WIDTH = 62
+_NUMBER_WIDTH = 68
+_NAME_LETTERS = 13
+# The scale follows a smaller spread by this factor a step: half of it in 34 steps.
+_NARROWING = 0.98
 
 
 def enlarge(frame: np.ndarray, min_height: int) -> np.ndarray:
-    """Repeat pixels a whole number of times until a frame is at least `min_height` high.
+    """Repeats pixels a whole number of times until a frame is at least `min_height` high.
 
     Args:
         frame: Shape (height, width, 3).
@@ -46,8 +48,28 @@ def enlarge(frame: np.ndarray, min_height: int) -> np.ndarray:
     Returns:
         Shape (height·k, width·k, 3) with the smallest k that is enough.
     """
-    factor = max(1, -(-min_height // frame.shape[0]))
-    return frame.repeat(factor, axis=0).repeat(factor, axis=1)
+    height, width = frame.shape[:2]
+    factor = _factor(height, min_height)
+    large = np.empty((height * factor, width * factor, 3), frame.dtype)
+    _enlarge_into(large, frame, factor)
+    return large
+
+
+def _factor(height: int, min_height: int) -> int:
+    return max(1, -(-min_height // height))
+
+
+def _enlarge_into(target: np.ndarray, frame: np.ndarray, factor: int) -> None:
+    """Writes a frame into a picture `factor` times as large."""
+    if factor == 1:
+        target[:] = frame
+        return
+    wide = np.empty((frame.shape[0], target.shape[1], 3), frame.dtype)
+    for column in range(factor):
+        for channel in range(3):  # NumPy copies single bytes faster than threes
+            wide[:, column::factor, channel] = frame[:, :, channel]
+    for row in range(factor):
+        target[row::factor] = wide
 
 
 def checked_frame(frame: np.ndarray | None) -> np.ndarray:
@@ -72,19 +94,25 @@ def checked_frame(frame: np.ndarray | None) -> np.ndarray:
     return frame
 
 
-@dataclass
 class ValuePanel:
-    """Draws panels for one episode on one scale, which only ever widens.
+    """Draws panels of Q-values beside the pictures of one episode.
+
+    One bar per action; the taken one is green if it has the largest value, else orange (random).
+    A full bar is the largest value of the step, and an empty one is as far below it as the scale
+    is long: the spread of the values, widened at once and narrowed slowly. So actions can be told
+    apart where all of them are worth about the same.
+
+    Args:
+        action_names: One name per action; None shows the actions' numbers.
 
     Attributes:
-        action_names: One name per action; None shows the actions' numbers.
-        low: Smallest Q-value so far.
-        high: Largest Q-value so far.
+        scale: Length of the scale.
     """
 
-    action_names: Sequence[str] | None = None
-    low: float = field(default=np.inf, init=False)
-    high: float = field(default=-np.inf, init=False)
+    def __init__(self, action_names: Sequence[str] | None = None) -> None:
+        self.action_names = None if action_names is None else tuple(action_names)
+        self.scale = 0.0
+        self._panel: np.ndarray | None = None
 
     def draw(
         self,
@@ -95,102 +123,147 @@ class ValuePanel:
         step: int,
         episode_return: float,
     ) -> np.ndarray:
-        """Draw the panel of one step; see `with_value_panel`."""
-        finite = q_values[np.isfinite(q_values)].tolist()
-        self.low = min([self.low, *finite])
-        self.high = max([self.high, *finite])
-        names = self.action_names or [f"action {k}" for k in range(len(q_values))]
-        return with_value_panel(
-            frame,
-            q_values,
-            action,
-            names,
-            step=step,
-            episode_return=episode_return,
-            scale=(self.low, self.high),
-        )
+        """Draws the panel of one step to the right of a picture.
+
+        Args:
+            frame: RGB uint8 (height, width, 3); enlarged first if lower than `MIN_HEIGHT`.
+            q_values: Shape (n_actions,).
+            action: The action taken here; None at the end of an episode.
+            step: Number of the step, shown above.
+            episode_return: Return so far, shown above.
+
+        Returns:
+            RGB uint8 (height, width + panel, 3); the panel's size depends on the height alone.
+        """
+        finite = q_values[np.isfinite(q_values)]
+        spread = float(finite.max() - finite.min()) if finite.size else 0.0
+        self.scale = max(spread, _NARROWING * self.scale)
+        names = self.action_names or tuple(f"action {k}" for k in range(len(q_values)))
+        self._panel = _empty_panel(_large_height(frame), names).copy()
+        pen = _Pen(self._panel)
+        _draw_header(pen, q_values, action, names, step, episode_return)
+        _draw_rows(pen, q_values, action, names, self.scale)
+        largest = float(finite.max()) if finite.size else math.nan
+        pen.text(_LEFT, 366, _number(largest - self.scale, largest, self.scale), 11, _FAINT)
+        pen.text(_RIGHT, 366, _number(largest, largest, self.scale), 11, _FAINT, "right")
+        return self.beside(frame)
+
+    def beside(self, frame: np.ndarray) -> np.ndarray:
+        """Returns another picture with the panel drawn last, as between two steps."""
+        assert self._panel is not None
+        factor = self._panel.shape[0] // frame.shape[0]
+        width = frame.shape[1] * factor
+        picture = np.empty((len(self._panel), width + self._panel.shape[1], 3), np.uint8)
+        _enlarge_into(picture[:, :width], frame, factor)
+        picture[:, width:] = self._panel
+        return picture
 
 
-def with_value_panel(
-    frame: np.ndarray,
-    q_values: np.ndarray,
-    action: int | None,
-    action_names: Sequence[str],
-    *,
-    step: int,
-    episode_return: float,
-    scale: tuple[float, float],
-) -> np.ndarray:
-    """Draw a panel of Q-values to the right of a picture.
-
-    One bar per action; the taken one is green if it has the largest value, else orange (random).
-
-    Args:
-        frame: RGB uint8 (height, width, 3); enlarged first if lower than `MIN_HEIGHT`.
-        q_values: Shape (n_actions,).
-        action: The action taken here; None at the end of an episode.
-        action_names: One name per action.
-        step: Number of the step, shown above.
-        episode_return: Return so far, shown above.
-        scale: Q-values of an empty and of a full bar.
-
-    Returns:
-        RGB uint8 (height, width + panel, 3); the panel's size depends on the height alone.
-    """
-    from PIL import Image, ImageDraw
-
-    frame = enlarge(frame, MIN_HEIGHT)
-    height = frame.shape[0]
-    zoom = height / MIN_HEIGHT
-    picture = Image.new("RGB", (round(_WIDTH * zoom), height), _BACKGROUND)
-    pen = _Pen(ImageDraw.Draw(picture), zoom)
-    pen.box(0, 0, 2, MIN_HEIGHT, _TRACK)
-    _draw_header(pen, q_values, action, action_names, step, episode_return)
-    row = min(_MAX_ROW, (_ROWS_BOTTOM - _ROWS_TOP) / len(q_values))
-    for k, (name, value) in enumerate(zip(action_names, q_values, strict=True)):
-        colour = _colour_of_taken(q_values, k) if k == action else None
-        _draw_row(pen, _ROWS_TOP + k * row, row, name, float(value), scale, colour)
-    _draw_footer(pen, scale)
-    return np.concatenate([frame, np.asarray(picture)], axis=1)
+def _large_height(frame: np.ndarray) -> int:
+    return int(frame.shape[0]) * _factor(frame.shape[0], MIN_HEIGHT)
 
 
-@dataclass
+_LEFT, _RIGHT = _MARGIN + _NAME_WIDTH, _WIDTH - _MARGIN - _NUMBER_WIDTH
+
+
 class _Pen:
-    """Draws in the coordinates of a panel 400 high."""
+    """Draws into a panel, in the coordinates of one 400 high."""
 
-    draw: "ImageDraw.ImageDraw"
-    zoom: float
+    def __init__(self, panel: np.ndarray) -> None:
+        self.panel = panel
+        self.zoom = panel.shape[0] / MIN_HEIGHT
 
     def text(
-        self, x: float, y: float, text: str, size: float, colour: Colour, anchor: str = "lm"
+        self,
+        x: float,
+        y: float,
+        text: str,
+        size: float,
+        colour: Colour,
+        side: Literal["left", "right"] = "left",
     ) -> None:
-        font = _font(size * self.zoom)
-        position = (x * self.zoom, y * self.zoom)
-        self.draw.text(position, text, font=font, fill=colour, anchor=anchor)
+        """Writes text on the background, its middle at y and its left or right side at x."""
+        letters = [_letter(letter, size * self.zoom, colour) for letter in text]
+        left = round(x * self.zoom)
+        if side == "right":
+            left -= sum(letter.shape[1] for letter in letters)
+        for letter in letters:
+            top = max(round(y * self.zoom - letter.shape[0] / 2), 0)
+            room = self.panel[top : top + letter.shape[0], left : left + letter.shape[1]]
+            room[:] = letter[: room.shape[0], : room.shape[1]]
+            left += letter.shape[1]
 
     def box(self, left: float, top: float, right: float, bottom: float, colour: Colour) -> None:
-        corners = [round(side * self.zoom) for side in (left, top, right, bottom)]
-        # Pillow fills up to and including the last pixel.
-        corners[2] = max(corners[0], corners[2] - 1)
-        corners[3] = max(corners[1], corners[3] - 1)
-        self.draw.rectangle(corners, fill=colour)
+        """Fills a box."""
+        x, y = round(left * self.zoom), round(top * self.zoom)
+        end, low = round(right * self.zoom), round(bottom * self.zoom)
+        self.panel[y : max(low, y + 1), x : max(end, x + 1)] = colour
 
 
 @cache
 def _font(size: float) -> "ImageFont.FreeTypeFont | ImageFont.ImageFont":
-    """Return Pillow's own font; loading it takes longer than drawing a whole panel."""
     from PIL import ImageFont
 
     return ImageFont.load_default(size)
 
 
-def _number(value: float, scale: tuple[float, float]) -> str:
-    """Write a Q-value with as many decimals as all others on the scale, four digits in all."""
-    largest = max(abs(bound) for bound in scale)
-    if not 1e-3 <= largest < 1e5:
+@cache
+def _letter(letter: str, size: float, colour: Colour) -> np.ndarray:
+    """Returns a letter on the background; to draw it takes longer than to copy a hundred."""
+    from PIL import Image, ImageDraw
+
+    font = _font(size)
+    width, height = max(round(font.getlength(letter)), 1), math.ceil(1.3 * size)
+    picture = Image.new("RGB", (width, height), _BACKGROUND)
+    ImageDraw.Draw(picture).text((0, height / 2), letter, font=font, fill=colour, anchor="lm")
+    return np.asarray(picture)
+
+
+@cache
+def _empty_panel(height: int, names: tuple[str, ...]) -> np.ndarray:
+    """Returns what all panels of an episode have in common."""
+    panel = np.empty((height, round(_WIDTH * height / MIN_HEIGHT), 3), np.uint8)
+    panel[:] = _BACKGROUND
+    pen = _Pen(panel)
+    pen.box(0, 0, 2, MIN_HEIGHT, _TRACK)
+    pen.text(_MARGIN, 20, "STEP", 11, _FAINT)
+    pen.text(_WIDTH - _MARGIN, 20, "RETURN", 11, _FAINT, "right")
+    for top, row_height, name in _rows(names):
+        middle, half = top + row_height / 2, 0.32 * row_height
+        pen.box(_LEFT, middle - half, _RIGHT, middle + half, _TRACK)
+        if _letter_size(row_height) >= _MIN_FONT:
+            pen.text(_MARGIN, middle, name[:_NAME_LETTERS], _letter_size(row_height), _FAINT)
+    pen.text(_MARGIN, 366, "Q-values", 11, _FAINT)
+    pen.box(_MARGIN, 381, _MARGIN + 10, 391, _GREEDY)
+    pen.text(_MARGIN + 16, 386, "greedy", 11, _FAINT)
+    pen.box(_MARGIN + 84, 381, _MARGIN + 94, 391, _RANDOM)
+    pen.text(_MARGIN + 100, 386, "random", 11, _FAINT)
+    return panel
+
+
+def _rows(names: Sequence[str]) -> list[tuple[float, float, str]]:
+    """Returns top, height and name of each action's row."""
+    height = min(_MAX_ROW, (_ROWS_BOTTOM - _ROWS_TOP) / len(names))
+    return [(_ROWS_TOP + number * height, height, name) for number, name in enumerate(names)]
+
+
+def _letter_size(row_height: float) -> float:
+    """Returns the size of letters; rows of some thirty actions are too low for any."""
+    return min(14.0, row_height - 2)
+
+
+def _number(value: float, largest: float, scale: float) -> str:
+    """Writes a Q-value with as many decimals as tell apart what the scale does, or four digits."""
+    if not math.isfinite(value):
+        return f"{value:g}"
+    size = max(abs(largest), scale, 1e-30)
+    if not 1e-3 <= size < 1e5:
         return f"{value:.3g}"
-    decimals = max(0, min(3, 3 - math.floor(math.log10(largest))))
-    return f"{value:.{decimals}f}"
+    digits_before = max(math.floor(math.log10(size)) + 1, 1)
+    decimals = 4 - digits_before
+    if scale > 0:
+        decimals = max(decimals, 1 - math.floor(math.log10(scale)))
+    return f"{value:.{max(0, min(decimals, 7 - digits_before, 5))}f}"
 
 
 def _colour_of_taken(q_values: np.ndarray, action: int) -> Colour:
@@ -201,57 +274,37 @@ def _draw_header(
     pen: _Pen,
     q_values: np.ndarray,
     action: int | None,
-    action_names: Sequence[str],
+    names: Sequence[str],
     step: int,
     episode_return: float,
 ) -> None:
     right = _WIDTH - _MARGIN
-    pen.text(_MARGIN, 20, "STEP", 11, _FAINT)
     pen.text(_MARGIN, 42, f"{step}", 22, _TEXT)
-    pen.text(right, 20, "RETURN", 11, _FAINT, "rm")
-    pen.text(right, 42, f"{episode_return:.6g}", 22, _TEXT, "rm")
+    pen.text(right, 42, f"{episode_return:.6g}", 22, _TEXT, "right")
     if action is None:
         pen.text(_MARGIN, 76, "end of episode", 15, _FAINT)
         return
     colour = _colour_of_taken(q_values, action)
-    pen.text(_MARGIN, 76, action_names[action], 15, colour)
-    pen.text(right, 76, "greedy" if colour == _GREEDY else "random", 15, colour, "rm")
+    pen.text(_MARGIN, 76, names[action], 15, colour)
+    pen.text(right, 76, "greedy" if colour == _GREEDY else "random", 15, colour, "right")
 
 
-def _draw_row(
-    pen: _Pen,
-    top: float,
-    height: float,
-    name: str,
-    value: float,
-    scale: tuple[float, float],
-    taken: Colour | None,
+def _draw_rows(
+    pen: _Pen, q_values: np.ndarray, action: int | None, names: Sequence[str], scale: float
 ) -> None:
-    """Draw name, bar and number; `taken` is the highlight of the taken action.
-
-    Rows too low for letters, of some thirty actions and more, show the bar alone.
-    """
-    middle = top + height / 2
-    size = min(14.0, height - 2)
-    left, right = _MARGIN + _NAME_WIDTH, _WIDTH - _MARGIN - _NUMBER_WIDTH
-    half = height * 0.32
-    pen.box(left, middle - half, right, middle + half, _TRACK)
-    low, high = scale
-    if np.isfinite(value) and high > low:
-        share = min(1.0, max(0.0, (value - low) / (high - low)))
-        pen.box(left, middle - half, left + share * (right - left), middle + half, taken or _BAR)
-    if size >= _MIN_FONT:
-        pen.text(_MARGIN, middle, name[:13], size, taken or _FAINT)
-        pen.text(_WIDTH - _MARGIN, middle, _number(value, scale), size, taken or _TEXT, "rm")
-
-
-def _draw_footer(pen: _Pen, scale: tuple[float, float]) -> None:
-    left, right = _MARGIN + _NAME_WIDTH, _WIDTH - _MARGIN - _NUMBER_WIDTH
-    low, high = scale
-    pen.text(_MARGIN, 366, "scale", 11, _FAINT)
-    pen.text(left, 366, _number(low, scale), 11, _FAINT)
-    pen.text(right, 366, _number(high, scale), 11, _FAINT, "rm")
-    pen.box(_MARGIN, 381, _MARGIN + 10, 391, _GREEDY)
-    pen.text(_MARGIN + 16, 386, "greedy", 11, _FAINT)
-    pen.box(_MARGIN + 84, 381, _MARGIN + 94, 391, _RANDOM)
-    pen.text(_MARGIN + 100, 386, "random", 11, _FAINT)
+    """Draws bars and numbers, and the taken action's name in its colour."""
+    values = q_values.tolist()
+    largest = max((value for value in values if math.isfinite(value)), default=math.nan)
+    for number, (top, height, name) in enumerate(_rows(names)):
+        taken = _colour_of_taken(q_values, number) if number == action else None
+        middle, half, value = top + height / 2, 0.32 * height, values[number]
+        if math.isfinite(value):
+            share = 1 - (largest - value) / scale if scale > 0 else 1.0
+            right = _LEFT + share * (_RIGHT - _LEFT)
+            pen.box(_LEFT, middle - half, right, middle + half, taken or _BAR)
+        size = _letter_size(height)
+        if size >= _MIN_FONT:
+            words = _number(value, largest, scale)
+            pen.text(_WIDTH - _MARGIN, middle, words, size, taken or _TEXT, "right")
+            if taken is not None:
+                pen.text(_MARGIN, middle, name[:_NAME_LETTERS], size, taken)

@@ -1,9 +1,9 @@
 """Proving a trace by playing its actions again, and drawing what they lead to."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
@@ -26,6 +26,17 @@ if TYPE_CHECKING:
     from sndqn.envs import EnvSettings
 
 _NO_ENVIRONMENT = (ConfigError, EnvironmentNameError, UnsupportedSpaceError, gym.error.Error)
+# Gymnasium's own environments do not say what their actions are called.
+_ACTION_NAMES = {
+    "CartPole": ["push left", "push right"],
+    "MountainCar": ["push left", "no push", "push right"],
+    "Acrobot": ["torque -1", "torque 0", "torque +1"],
+    "LunarLander": ["no engine", "left engine", "main engine", "right engine"],
+    "Taxi": ["south", "north", "east", "west", "pick up", "drop off"],
+    "CliffWalking": ["up", "right", "down", "left"],
+    "FrozenLake": ["left", "down", "right", "up"],
+    "Blackjack": ["stick", "hit"],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +47,13 @@ class ReplayedStep:
         index: Number of actions taken so far; 0 for the reset.
         step: What the environment answered; its `q_values` are None.
         frame: RGB picture, uint8 (height, width, 3), after the action; None unless rendering.
+        between: Pictures between the step before and this one, where every frame is wanted.
     """
 
     index: int
     step: Step
     frame: np.ndarray | None
+    between: Sequence[np.ndarray] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +62,27 @@ class Rendering:
 
     Attributes:
         action_names: One name per action, such as "FIRE"; "action 0" where none are known.
-        fps: Pictures per second at which the environment wants to be watched.
+        fps: Pictures per second at which the environment wants to be watched, one a step.
+        frames_per_step: Pictures of a step, where every frame is wanted.
     """
 
     action_names: list[str]
     fps: float
+    frames_per_step: int = 1
 
 
-def replay_trace(trace: Trace, *, render: bool = False) -> Iterator[ReplayedStep]:
+@runtime_checkable
+class ShowsFrames(Protocol):
+    """An environment that shows frames between two steps."""
+
+    def frames_of_step(self) -> list[Any]:
+        """Returns every frame since the step before, the newest last."""
+        ...
+
+
+def replay_trace(
+    trace: Trace, *, render: bool = False, every_frame: bool = False
+) -> Iterator[ReplayedStep]:
     """Play the recorded actions again and compare every step with the record.
 
     A trace read to its end without an error is proved: its score follows from its actions. Stop
@@ -65,6 +91,8 @@ def replay_trace(trace: Trace, *, render: bool = False) -> Iterator[ReplayedStep
     Args:
         trace: The episode.
         render: Also draw each step.
+        every_frame: And each frame between two steps, where the environment has such: Atari's
+            frames, 60 a second, as they are on the screen; else they are max-pooled, as observed.
 
     Yields:
         The reset and every step, each after it was found to agree.
@@ -89,8 +117,10 @@ def replay_trace(trace: Trace, *, render: bool = False) -> Iterator[ReplayedStep
         steps = run_episode(env, lambda _: (next(recorded_actions), None), seed=trace.seed)
         for index, step in enumerate(steps):
             _check_step(trace, index, step, ends.of(step))
-            frame = _drawn(env, trace.settings) if render else None
-            yield ReplayedStep(index, step, frame)
+            frames: list[Any] = [None]
+            if render:
+                frames = _drawn(env, trace.settings, every_frame)
+            yield ReplayedStep(index, step, frames[-1], frames[:-1])
             if index == trace.length:
                 return
     finally:
@@ -108,10 +138,13 @@ def rendering_of(trace: Trace) -> Rendering:
     env = _make_env(trace, render=True)
     try:
         names = [f"action {action}" for action in range(count_actions(env))]
+        known = _ACTION_NAMES.get(str(trace.settings.get("env_id")).rpartition("-v")[0], [])
+        names = known if len(known) == len(names) else names
         if env.has_wrapper_attr("get_action_meanings"):
             own = [str(name) for name in env.get_wrapper_attr("get_action_meanings")()]
             names = own if len(own) == len(names) else names
-        return Rendering(names, _fps(env.metadata))
+        frames_per_step = trace.settings["frame_skip"] if isinstance(env, ShowsFrames) else 1
+        return Rendering(names, _fps(env.metadata), frames_per_step)
     finally:
         env.close()
 
@@ -123,10 +156,12 @@ def _fps(metadata: Mapping[str, Any]) -> float:
     return float(fps) if is_rate else 30.0  # type: ignore[arg-type]
 
 
-def _drawn(env: Env, settings: Mapping[str, Any]) -> Any:
+def _drawn(env: Env, settings: Mapping[str, Any], every_frame: bool) -> list[Any]:
     """Draw an environment; Gymnasium types a frame as anything, rgb_array makes it an array."""
     try:
-        return env.render()
+        if every_frame and isinstance(env, ShowsFrames):
+            return env.frames_of_step()
+        return [env.render()]
     except gym.error.DependencyNotInstalled as error:
         name = settings.get("env_id", "The environment")
         raise MissingExtraError(

@@ -1,6 +1,7 @@
 """Frames to a file everyone can play.
 
-H.264 in yuv420p with even sides and the index in front is what browsers, phones and slides accept.
+H.264 in yuv420p with even sides and the index in front is what browsers, phones and slides accept;
+GIF and WebM are for where these are asked for.
 """
 
 import subprocess
@@ -8,18 +9,20 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
 from sndqn.errors import ConfigError, MissingExtraError, RunFolderError
 from sndqn.evaluation.panel import MIN_HEIGHT, ValuePanel, checked_frame, enlarge
-from sndqn.evaluation.play import QFunction
+from sndqn.evaluation.play import QFunction, values_of_many
 from sndqn.evaluation.replaying import rendering_of, replay_trace
 from sndqn.evaluation.traces import Trace
 from sndqn.files import written_whole
+
+_STEPS_AT_ONCE = 32
 
 
 def trace_frames(
@@ -28,8 +31,9 @@ def trace_frames(
     *,
     action_names: Sequence[str] | None = None,
     min_height: int = MIN_HEIGHT,
+    every_frame: bool = False,
 ) -> Iterator[np.ndarray]:
-    """Replay a trace and yield its pictures, checked step by step.
+    """Replays a trace and yields its pictures, checked step by step.
 
     Args:
         trace: The episode.
@@ -37,43 +41,61 @@ def trace_frames(
             picture and the action that was taken there.
         action_names: Names for the panel; by default the environment's own.
         min_height: Pictures lower than this are enlarged.
+        every_frame: Whether to show what is between two steps as well, see `replay_trace`.
 
     Yields:
-        RGB uint8, all of one shape: the reset, then one picture per action.
+        RGB uint8, all of one shape: the reset, then one picture per action, or all its frames.
 
     Raises:
         TraceError: The episode does not replay as recorded.
     """
-    if q_function is not None and action_names is None:
-        action_names = rendering_of(trace).action_names
-    panel = ValuePanel(action_names)
+    replay = replay_trace(trace, render=True, every_frame=every_frame)
+    if q_function is None:
+        for replayed in replay:
+            for frame in (*replayed.between, replayed.frame):
+                yield enlarge(checked_frame(frame), min_height)
+        return
+    panel = ValuePanel(action_names or rendering_of(trace).action_names)
     episode_return = 0.0
-    for replayed in replay_trace(trace, render=True):
-        frame = checked_frame(replayed.frame)
-        frame = enlarge(frame, min_height)
-        if q_function is not None:
+    while steps := list(islice(replay, _STEPS_AT_ONCE)):
+        values = _values_of(q_function, [replayed.step.observation for replayed in steps])
+        for replayed, q_values in zip(steps, values, strict=True):
+            # The action of the step before is still under way.
+            yield from (panel.beside(_raised(frame, min_height)) for frame in replayed.between)
             ended = replayed.index == trace.length
             episode_return += replayed.step.reward
-            frame = panel.draw(
-                frame,
-                np.asarray(q_function(replayed.step.observation)),
+            yield panel.draw(
+                _raised(replayed.frame, min_height),
+                q_values,
                 None if ended else int(trace.actions[replayed.index]),
                 step=replayed.index,
                 episode_return=episode_return,
             )
-        yield frame
+
+
+def _values_of(q_function: QFunction, observations: Sequence[Any]) -> Sequence[np.ndarray]:
+    from sndqn.evaluation.values import one_thread
+
+    with one_thread():  # as when the agent acted
+        return values_of_many(q_function, observations)
+
+
+def _raised(frame: np.ndarray | None, min_height: int) -> np.ndarray:
+    """Enlarges a frame to a height beyond that of the panel, which enlarges to its own."""
+    frame = checked_frame(frame)
+    return enlarge(frame, min_height) if min_height > MIN_HEIGHT else frame
 
 
 def write_video(
     path: Path, frames: Iterable[np.ndarray], fps: float, *, min_height: int = MIN_HEIGHT
 ) -> int:
-    """Write frames as an MP4 file, wholly or not at all.
+    """Writes frames as an MP4, GIF or WebM file, wholly or not at all.
 
     Frames lower than `min_height` are enlarged by a whole factor, so pixels stay square and sharp;
     an odd side gets its last row or column twice.
 
     Args:
-        path: Where to write; must end in ".mp4". Missing folders are created.
+        path: Where to write; ends in ".mp4", ".gif" or ".webm". Missing folders are created.
         frames: RGB uint8 of shape (height, width, 3), all of one shape; may be lazy.
         fps: Frames per second.
         min_height: Height in pixels to enlarge to.
@@ -86,8 +108,11 @@ def write_video(
         RunFolderError: The file cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() != ".mp4":
-        raise ConfigError(f"expected a video name ending in .mp4, found {path.name!r}")
+    if path.suffix.lower() not in _CODECS:
+        *others, last = _CODECS
+        raise ConfigError(
+            f"expected a video name ending in {', '.join(others)} or {last}, found {path.name!r}"
+        )
     if not 0 < fps <= 1000:
         raise ConfigError(f"expected fps above 0 and up to 1000, found {fps}")
     frames = iter(frames)
@@ -97,12 +122,41 @@ def write_video(
         raise ConfigError("expected at least one frame for a video, found none") from None
     rest = (_prepared(frame, min_height) for frame in frames)
     with written_whole(path) as temporary:
-        return _encode(temporary, chain([first], rest), first.shape, fps)
+        shape, form = first.shape, path.suffix.lower()
+        return _encode(temporary, chain([first], rest), shape, fps, form)
 
 
-def _encode(path: Path, frames: Iterable[np.ndarray], shape: tuple[int, ...], fps: float) -> int:
+def with_poster(
+    frames: Iterable[np.ndarray], path: Path, number: int, *, min_height: int = MIN_HEIGHT
+) -> Iterator[np.ndarray]:
+    """Yields frames, and writes one of them as a picture: what a page shows before a video plays.
+
+    Args:
+        frames: As for `write_video`.
+        path: Where to write the picture, a PNG file.
+        number: Which frame, counted from 0; the last one, where there are fewer.
+        min_height: Height in pixels to enlarge to.
+
+    Raises:
+        RunFolderError: The picture cannot be written.
+    """
+    from PIL import Image
+
+    frame = None
+    for count, frame in enumerate(frames):
+        if count <= number:
+            chosen = frame
+        yield frame
+    if frame is not None:
+        with written_whole(path) as temporary:
+            Image.fromarray(_prepared(chosen, min_height)).save(temporary, format="PNG")
+
+
+def _encode(
+    path: Path, frames: Iterable[np.ndarray], shape: tuple[int, ...], fps: float, form: str
+) -> int:
     """Have ffmpeg overwrite `path` with frames of one even-sided shape."""
-    command = _ffmpeg_command(path, shape, fps)
+    command = _ffmpeg_command(path, shape, fps, form)
     # Messages go to a file, not a pipe: nobody empties a pipe while frames are being written.
     with tempfile.TemporaryFile() as messages:
         process = subprocess.Popen(
@@ -136,23 +190,37 @@ def _feed(pipe: IO[bytes], frames: Iterable[np.ndarray], shape: tuple[int, ...])
                     f"expected every frame of shape {shape}, found {frame.shape} "
                     f"as frame {count + 1}; record at one size"
                 )
-            pipe.write(frame.tobytes())
+            pipe.write(np.ascontiguousarray(frame).data)
             count += 1
     return count
 
 
-def _ffmpeg_command(path: Path, shape: tuple[int, ...], fps: float) -> list[str]:
+# Enlarged pixels are larger than what colours are sampled by: to filter them would blur none less.
+# Players guess the colour matrix from the height unless the file says it.
+_COLOURS = ["-vf", "scale=out_color_matrix=bt709:out_range=tv:flags=neighbor"]
+_COLOURS += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"]
+_COLOURS += ["-color_range", "tv", "-pix_fmt", "yuv420p"]
+# A palette for each frame: one for all could be known at the end only, all frames in memory.
+_PALETTES = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1:dither=none"
+_GIF_FPS = 50
+"""What browsers show at most; GIF counts hundredths of a second."""
+_H264 = ["-c:v", "libx264", "-preset", "ultrafast", "-crf", "18", "-movflags", "+faststart"]
+_VP9 = ["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-row-mt", "1"]
+_CODECS = {
+    ".mp4": [*_COLOURS, *_H264, "-f", "mp4"],
+    ".gif": ["-filter_complex", f"fps='min({_GIF_FPS},source_fps)',{_PALETTES}", "-f", "gif"],
+    ".webm": [*_COLOURS, *_VP9, "-crf", "24", "-b:v", "0", "-f", "webm"],
+}
+
+
+def _ffmpeg_command(path: Path, shape: tuple[int, ...], fps: float, form: str) -> list[str]:
     height, width = shape[:2]
     rate = str(Fraction(fps).limit_denominator(1001))
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", rate]
-    # Players guess the colour matrix from the height unless the file says it.
-    colours = ["-vf", "scale=out_color_matrix=bt709:out_range=tv", "-colorspace", "bt709"]
-    colours += ["-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"]
-    codec = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-pix_fmt", "yuv420p"]
     # An absolute path after "file:" is never taken for an option or a protocol.
-    target = ["-movflags", "+faststart", "-f", "mp4", f"file:{path.absolute()}"]
+    target = f"file:{path.absolute()}"
     quiet = ["-hide_banner", "-loglevel", "error", "-nostdin", "-y"]
-    return [_ffmpeg(), *quiet, *source, "-i", "pipe:0", *colours, *codec, *target]
+    return [_ffmpeg(), *quiet, *source, "-i", "pipe:0", *_CODECS[form], target]
 
 
 def _ffmpeg() -> str:
@@ -174,7 +242,11 @@ def _last_line(messages: IO[bytes]) -> str:
 
 
 def _prepared(frame: np.ndarray, min_height: int) -> np.ndarray:
-    """Enlarge a frame and make its sides even."""
-    frame = enlarge(checked_frame(frame), min_height)
+    """Enlarges a frame, where it is too low, and makes its sides even."""
+    frame = checked_frame(frame)
+    if frame.shape[0] < min_height:
+        frame = enlarge(frame, min_height)
     height, width = frame.shape[:2]
+    if height % 2 == width % 2 == 0:
+        return frame
     return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

@@ -1,14 +1,26 @@
 """`sndqn replay`: episodes are proved, drawn, and written by themselves."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from refusals import refusal
 
 from sndqn import cli
+from sndqn.agents.episodes import find_episode
+from sndqn.agents.evaluations import write_evaluation
 from sndqn.errors import TraceError
-from sndqn.evaluation import read_episode, read_trace, replay_trace
+from sndqn.evaluation import (
+    EpisodeResult,
+    EvaluationProtocol,
+    EvaluationRecord,
+    Trace,
+    read_episode,
+    read_trace,
+    replay_trace,
+    write_episodes,
+)
 from sndqn.runs.folder import RunFolder
 
 
@@ -20,6 +32,45 @@ def test_replay_writes_a_video_with_a_frame_per_step(
     out = capsys.readouterr().out
     assert f"{trace.length + 1} frames" in out
     assert (run.videos / "episode-000-values.mp4").stat().st_size > 1000
+
+
+def test_replay_writes_a_gif_and_a_poster_beside_it(run: RunFolder, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "game.gif"
+    assert cli.main(["replay", str(run.path), "--output", str(path), "--poster"]) == 0
+    assert path.read_bytes().startswith(b"GIF89a")
+    assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_best_of_equal_episodes_is_the_shortest(run: RunFolder) -> None:
+    trace = read_episode(run.episodes, 0)
+    assert trace.length > 6
+    still = [_cut(trace, length) for length in (6, 4, 5)]
+    file = run.path / "still.jsonl"
+    write_episodes(file, still)
+    assert find_episode(str(file), "best").trace == still[1]
+    record = EvaluationRecord(
+        protocol=EvaluationProtocol(episodes=3),
+        settings=trace.settings,
+        episodes=tuple(EpisodeResult.from_trace(each) for each in still),
+        traces=tuple(still),
+    )
+    seeded = [
+        replace(each, seed=record.protocol.episode_seed(number))
+        for number, each in enumerate(record.episodes)
+    ]
+    write_evaluation(run, replace(record, episodes=tuple(seeded)))
+    assert find_episode(str(run.path), "best").name == "episode-001"
+
+
+def _cut(trace: Trace, length: int) -> Trace:
+    """The first steps of an episode, without rewards."""
+    return replace(
+        trace,
+        actions=trace.actions[:length],
+        rewards=0 * trace.rewards[:length],
+        fingerprints=trace.fingerprints[: length + 1],
+        ended_by="max_steps",
+    )
 
 
 def test_a_changed_action_is_refused(

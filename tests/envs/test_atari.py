@@ -66,12 +66,6 @@ def test_the_rendered_screen_is_the_observed_one():
     assert np.array_equal(cv2.resize(grey, (84, 84), interpolation=cv2.INTER_AREA), observation[-1])
 
 
-def test_a_tall_screen_is_scaled_to_the_size_of_the_others():
-    env = make_env("AirRaid", render_mode="rgb_array")
-    env.reset(seed=0)
-    assert env.render().shape == (210, 160, 3)
-
-
 def test_games_are_whole_and_rewards_raw():
     env = make_env(AtariSettings(game="ms_pacman"))
     env.reset(seed=0)

@@ -1,24 +1,18 @@
 import numpy as np
 import pytest
 
-from sndqn.evaluation import ValuePanel, enlarge, with_value_panel
-from sndqn.evaluation.panel import _GREEDY, _RANDOM, MIN_HEIGHT
+from sndqn.evaluation import ValuePanel, enlarge
+from sndqn.evaluation.panel import _GREEDY, _RANDOM, MIN_HEIGHT, _number
 
 ATARI = np.zeros((210, 160, 3), np.uint8)
 MINATAR = np.zeros((10, 10, 3), np.uint8)
 CARTPOLE = np.zeros((400, 600, 3), np.uint8)
 
 
-def panel_of(q_values, action, *, frame=ATARI, step=1, episode_return=0.0, scale=(-1.0, 1.0)):
-    names = [f"name {k}" for k in range(len(q_values))]
-    picture = with_value_panel(
-        frame,
-        np.array(q_values),
-        action,
-        names,
-        step=step,
-        episode_return=episode_return,
-        scale=scale,
+def panel_of(q_values, action, *, frame=ATARI, step=1, episode_return=0.0):
+    panel = ValuePanel([f"name {k}" for k in range(len(q_values))])
+    picture = panel.draw(
+        frame, np.array(q_values), action, step=step, episode_return=episode_return
     )
     return picture[:, enlarge(frame, MIN_HEIGHT).shape[1] :]
 
@@ -44,13 +38,13 @@ def test_small_frames_are_enlarged_by_a_whole_factor(frame, shape):
 @pytest.mark.parametrize("frame", [ATARI, MINATAR, CARTPOLE])
 def test_picture_stays_untouched_beside_the_panel(frame):
     frame = np.random.default_rng(0).integers(256, size=frame.shape).astype(np.uint8)
-    picture = with_value_panel(
-        frame, np.array([0.0, 1.0]), 1, ["a", "b"], step=0, episode_return=0.0, scale=(0.0, 1.0)
-    )
+    panel = ValuePanel(["a", "b"])
+    picture = panel.draw(frame, np.array([0.0, 1.0]), 1, step=0, episode_return=0.0)
     large = enlarge(frame, MIN_HEIGHT)
     np.testing.assert_array_equal(picture[:, : large.shape[1]], large)
     assert picture.dtype == np.uint8
     assert picture.shape[1] > large.shape[1] + 300
+    np.testing.assert_array_equal(panel.beside(frame), picture)
 
 
 def test_the_panels_size_depends_on_nothing_it_shows():
@@ -67,9 +61,9 @@ def test_the_panels_size_depends_on_nothing_it_shows():
 
 
 def test_greedy_and_random_actions_have_their_own_colours():
-    greedy = panel_of([0.1, 0.9], 1)
-    random = panel_of([0.9, 0.1], 1)
-    none = panel_of([0.9, 0.1], None)
+    greedy = panel_of([0.1, 0.6, 0.9], 2)
+    random = panel_of([0.9, 0.1, 0.6], 2)
+    none = panel_of([0.9, 0.1, 0.6], None)
     legend = count(none, _GREEDY)
     assert count(greedy, _GREEDY) > legend + 500
     assert count(greedy, _RANDOM) == count(none, _RANDOM)
@@ -77,10 +71,31 @@ def test_greedy_and_random_actions_have_their_own_colours():
     assert count(random, _GREEDY) == legend
 
 
-def test_bars_grow_with_the_values():
-    areas = [count(panel_of([value, 2.0], 0), _RANDOM) for value in (-0.9, 0.0, 0.9)]
+@pytest.mark.parametrize("level", [0.0, -100.0, 1e4])
+@pytest.mark.parametrize("spread", [1e-2, 1.0, 50.0])
+def test_bars_show_differences_whatever_all_values_are_worth(level, spread):
+    areas = [
+        count(panel_of([level + share * spread, level, level + spread], 0), _RANDOM)
+        for share in (0.1, 0.5, 0.9)
+    ]
     assert areas == sorted(areas)
     assert areas[2] - areas[1] == pytest.approx(areas[1] - areas[0], rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("value", "largest", "scale", "written"),
+    [
+        (3.1234, 3.13, 0.01, "3.123"),
+        (12.34567, 12.34567, 0.002, "12.3457"),
+        (-232.51, 130.4, 362.0, "-232.5"),
+        (20000.4, 20000.4, 30000.0, "20000"),
+        (0.0, 0.0, 0.0, "0"),
+        (np.nan, np.nan, 0.0, "nan"),
+        (1.5e7, 1.5e7, 1.0, "1.5e+07"),
+    ],
+)
+def test_numbers_have_the_decimals_that_tell_them_apart(value, largest, scale, written):
+    assert _number(value, largest, scale) == written
 
 
 @pytest.mark.parametrize("change", [{"step": 2}, {"episode_return": 1.0}, {"q_values": [0.2, 0.9]}])
@@ -89,16 +104,15 @@ def test_step_return_and_numbers_are_shown(change):
     assert not np.array_equal(panel_of(**shown), panel_of(**{**shown, **change}))
 
 
-def test_the_scale_only_widens_over_an_episode():
-    panel = ValuePanel()
-    for q_values, scale in (
-        ([1.0, 2.0], (1.0, 2.0)),
-        ([1.5, 1.6], (1.0, 2.0)),
-        ([np.nan, 5.0], (1.0, 5.0)),
-        ([-1.0, np.inf], (-1.0, 5.0)),
-    ):
-        panel.draw(MINATAR, np.array(q_values), 0, step=0, episode_return=0.0)
-        assert (panel.low, panel.high) == scale
+def test_the_scale_widens_at_once_and_narrows_slowly():
+    panel, scales = ValuePanel(), []
+    for spread in [1.0, 4.0, *[1.0] * 200]:
+        q_values = np.array([7.0, 7.0 + spread, np.nan])
+        panel.draw(MINATAR, q_values, 0, step=0, episode_return=0.0)
+        scales.append(panel.scale)
+    assert scales[:3] == [1.0, 4.0, 0.98 * 4.0]
+    assert scales[36] == pytest.approx(2.0, rel=0.02)
+    assert scales[-1] == 1.0
 
 
 def test_values_that_are_all_nan_are_drawn_as_such():

@@ -8,10 +8,11 @@ from dataclasses import replace
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from PIL import Image
 from recorded_episodes import balance, whim
 
 from sndqn.errors import ConfigError, RunFolderError, TraceError
-from sndqn.evaluation import rendering_of, show_window, trace_frames, write_video
+from sndqn.evaluation import rendering_of, show_window, trace_frames, with_poster, write_video
 
 
 def noise(count, height=42, width=32):
@@ -82,6 +83,33 @@ def test_pixels_keep_their_place_and_colour(tmp_path):
     assert np.abs(decoded[:, 100, 60] - np.array([200, 60, 60])).max() < 8
 
 
+@pytest.mark.parametrize(("suffix", "codec"), [("gif", "gif"), ("webm", "vp9")])
+def test_gif_and_webm_are_written_by_their_suffix(tmp_path, suffix, codec):
+    frames = [
+        np.full((42, 32, 3), (level, 40, 200 - level), np.uint8) for level in range(0, 200, 10)
+    ]
+    path = tmp_path / f"a.{suffix}"
+    assert write_video(path, frames, 10, min_height=0) == 20
+    assert f"Video: {codec}" in ffmpeg("-i", path)
+    decoded = decode(path, (42, 32, 3))
+    assert len(decoded) == 20
+    assert np.abs(decoded.astype(int) - np.stack(frames)).max() < 16
+
+
+def test_a_gif_shows_no_more_frames_a_second_than_browsers_do(tmp_path):
+    write_video(tmp_path / "a.gif", noise(60), 60, min_height=0)
+    assert len(decode(tmp_path / "a.gif", (42, 32, 3))) == 50
+
+
+@pytest.mark.parametrize(("number", "chosen"), [(0, 0), (3, 3), (99, 6)])
+def test_a_poster_is_one_of_the_frames_as_the_video_has_them(tmp_path, number, chosen):
+    frames, path = noise(7), tmp_path / "new" / "a.png"
+    passed = list(with_poster(iter(frames), path, number, min_height=84))
+    assert all(one is other for one, other in zip(passed, frames, strict=True))
+    expected = frames[chosen].repeat(2, axis=0).repeat(2, axis=1)
+    np.testing.assert_array_equal(np.asarray(Image.open(path)), expected)
+
+
 def test_the_index_is_in_front_so_that_a_browser_starts_at_once(tmp_path):
     path = tmp_path / "a.mp4"
     write_video(path, noise(5), 10)
@@ -148,8 +176,8 @@ def test_a_wrong_speed_is_refused(tmp_path, fps):
 
 
 def test_other_formats_and_unwritable_places_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"ending in \.mp4"):
-        write_video(tmp_path / "a.gif", noise(1), 10)
+    with pytest.raises(ConfigError, match=r"ending in \.mp4, \.gif or \.webm, found 'a\.avi'"):
+        write_video(tmp_path / "a.avi", noise(1), 10)
     (tmp_path / "file").touch()
     with pytest.raises(RunFolderError, match="name another file"):
         write_video(tmp_path / "file" / "a.mp4", noise(1), 10)
@@ -210,9 +238,33 @@ def test_a_panel_beside_a_trace_shows_the_actions_that_were_taken(cartpole_trace
             np.testing.assert_array_equal(frame[:, :width], picture)
 
 
+@pytest.mark.parametrize("values", [False, True])
+def test_every_frame_of_a_game_is_shown_and_each_steps_last_is_where_it_was(breakout_trace, values):
+    q_function = whim(4) if values else None
+    steps = list(trace_frames(breakout_trace, q_function, min_height=1))
+    frames = list(trace_frames(breakout_trace, q_function, min_height=1, every_frame=True))
+    # The game ends within its last step.
+    assert 4 * breakout_trace.length - 3 < len(frames) <= 4 * breakout_trace.length + 1
+    assert rendering_of(breakout_trace).frames_per_step == 4
+    width = 320 if values else 160
+    for number, step in enumerate(steps[1:-1], start=1):
+        *between, last = frames[4 * number - 3 : 4 * number + 1]
+        pooled = np.maximum(between[-1][:, :width], last[:, :width])
+        np.testing.assert_array_equal(pooled, step[:, :width])
+        np.testing.assert_array_equal(last[:, width:], step[:, width:])
+        for frame in between:
+            np.testing.assert_array_equal(frame[:, width:], steps[number - 1][:, width:])
+
+
+def test_where_there_is_nothing_between_two_steps_every_frame_is_one_a_step(minatar_trace):
+    frames = list(trace_frames(minatar_trace, every_frame=True))
+    assert len(frames) == minatar_trace.length + 1
+    assert rendering_of(minatar_trace).frames_per_step == 1
+
+
 def test_names_and_speed_are_the_environments(breakout_trace, cartpole_trace):
     assert rendering_of(breakout_trace).action_names == ["NOOP", "FIRE", "RIGHT", "LEFT"]
-    assert rendering_of(cartpole_trace).action_names == ["action 0", "action 1"]
+    assert rendering_of(cartpole_trace).action_names == ["push left", "push right"]
     assert rendering_of(cartpole_trace).fps == 50
 
 
