@@ -7,6 +7,7 @@ layers.json            σ of every layer, before and after
 metrics.jsonl          one line per record
 timing.jsonl           what the clock said at each
 0.monitor.csv          return and length of each training game
+evaluations.npz        of each episode of the evaluations on the way
 tensorboard/           the same, for TensorBoard
 checkpoints/, chunks/  to go on from, while the run is not finished
 lock                   held by the process that trains
@@ -151,6 +152,7 @@ class RunFolder:
     metrics = property(lambda self: self.path / "metrics.jsonl")
     timing = property(lambda self: self.path / "timing.jsonl")
     games = property(lambda self: self.path / "0.monitor.csv")
+    curve = property(lambda self: self.path / "evaluations.npz")
     tensorboard = property(lambda self: self.path / "tensorboard")
     agent = property(lambda self: self.path / "agent.safetensors")
     evaluation = property(lambda self: self.path / "evaluation.json")

@@ -18,7 +18,7 @@ from sndqn.diagnostics.tables import spectral_sentence
 from sndqn.envs import EnvSettings, describe, make_vec_env, try_out
 from sndqn.envs.journal import JournalVecEnv
 from sndqn.errors import ConfigError
-from sndqn.evaluation import evaluate
+from sndqn.evaluation import EvaluationRecord, evaluate
 from sndqn.evaluation.protocol import STEPS_WITHOUT_LIMIT
 from sndqn.evaluation.remarks import longest
 from sndqn.evaluation.values import NetworkValues
@@ -209,7 +209,8 @@ def task_callbacks(state: TaskState, stop: StopSignals) -> list[BaseCallback]:
     if config.eval_every_timesteps:
         trial = _trial(task, console, stop)
         every = config.eval_every_timesteps
-        callbacks.append(EvaluationCallback(every, trial, task.phases, config.keep_best))
+        curve = state.run.curve
+        callbacks.append(EvaluationCallback(every, trial, task.phases, curve, config.keep_best))
     if len(task.phases) > 1:
         callbacks.append(EnvChanges(task.phases, console, config.seed))
     return [
@@ -222,13 +223,13 @@ def task_callbacks(state: TaskState, stop: StopSignals) -> list[BaseCallback]:
 
 def _trial(
     task: Task, console: Console, stop: StopSignals
-) -> Callable[[torch.nn.Module, EnvSettings], float]:
-    """Returns the function that evaluates a network during training: its mean return."""
+) -> Callable[[torch.nn.Module, EnvSettings], EvaluationRecord]:
+    """Returns the function that evaluates a network during training."""
     final = evaluation_protocol(task.config)
     # Other games than the final evaluation's, and few: choosing by those would flatter it.
     protocol = replace(final, episodes=min(final.episodes, 10), seed=final.seed + 1)
 
-    def mean_return(network: torch.nn.Module, settings: EnvSettings) -> float:
+    def play(network: torch.nn.Module, settings: EnvSettings) -> EvaluationRecord:
         with Bar(console, f"{task.label} evaluating: ".lstrip(), in_lines=True) as bar:
             count = EpisodeCount(bar, protocol.episodes, longest(protocol, settings))
 
@@ -236,13 +237,12 @@ def _trial(
                 count.on_step(episode, steps)
                 stop.check()  # an evaluation may take minutes
 
-            record = evaluate(
+            return evaluate(
                 settings,
                 NetworkValues(network),
                 protocol,
                 on_episode=count.on_episode,
                 on_step=on_step,
             )
-            return record.mean
 
-    return mean_return
+    return play

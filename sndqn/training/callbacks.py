@@ -1,8 +1,10 @@
 """What happens every so often during training: logging, progress, evaluation, change."""
 
+import io
 import math
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ from torch import Tensor, nn
 from sndqn.diagnostics import convolved_sizes
 from sndqn.envs import EnvSettings, make_vec_env
 from sndqn.envs.journal import JournalVecEnv
+from sndqn.evaluation import EvaluationRecord
+from sndqn.files import write_bytes
 from sndqn.networks.noisy import without_noise
 from sndqn.policies.sigma_callback import measure_sigma
 from sndqn.spectral import weight_layers
@@ -174,7 +178,7 @@ class ProgressCallback(BaseCallback):
 
 
 class EvaluationCallback(StatefulCallback):
-    """Evaluates the network every so many steps, logs the mean return and remembers the best.
+    """Evaluates the network every so many steps, keeps every return and remembers the best network.
 
     It does so between two blocks, where training can be left. An evaluation that a signal ends
     counts for nothing, and is made when training is taken up again.
@@ -184,8 +188,10 @@ class EvaluationCallback(StatefulCallback):
 
     Args:
         every_timesteps: Steps between evaluations.
-        evaluate: Evaluates a Q-network under settings; returns the mean return.
+        evaluate: Evaluates a Q-network under settings.
         phases: The environment's settings by the step from which they hold, 0 first.
+        file: For return and length of every episode under the present settings: an .npz file as
+            Stable-Baselines3's `EvalCallback` writes it; None writes none.
         keep_best: Whether to keep the weights of the best one evaluated, among equals the latest,
             for `restore_best`.
     """
@@ -193,14 +199,18 @@ class EvaluationCallback(StatefulCallback):
     def __init__(
         self,
         every_timesteps: int,
-        evaluate: Callable[[Any, EnvSettings], float],
+        evaluate: Callable[[Any, EnvSettings], EvaluationRecord],
         phases: Mapping[int, EnvSettings],
+        file: Path | None = None,
         keep_best: bool = False,
     ) -> None:
         super().__init__()
         self.phases = phases
         self.every_timesteps = every_timesteps
         self.evaluate = evaluate
+        self.file = file
+        # By evaluation: the step, the episodes' returns, their lengths.
+        self.curve: list[tuple[int, list[float], list[int]]] = []
         self.keep_best = keep_best
         self.next_at = every_timesteps
         self.best_return = -math.inf
@@ -239,30 +249,46 @@ class EvaluationCallback(StatefulCallback):
         network: Any = self.model.policy.q_net
         try:
             with without_noise(network):
-                returns = [self.evaluate(network, phase) for phase in self.phases.values()]
+                records = [self.evaluate(network, phase) for phase in self.phases.values()]
         except TrainingStopped:
             return
         self.next_at += self.every_timesteps
         present = sum(at <= step for at in self.phases) - 1
-        mean_return = returns[present]
-        if len(returns) > 1:
-            for index, value in enumerate(returns):
-                self.logger.record(f"eval/phase_{index}/mean_return", value)
+        mean_return = records[present].mean
+        if len(records) > 1:
+            for index, record in enumerate(records):
+                self.logger.record(f"eval/phase_{index}/mean_return", record.mean)
         self.logger.record("eval/mean_return", mean_return)
         self.logger.dump(step)  # a record of its own: the next may come later
+        lengths = [episode.length for episode in records[present].episodes]
+        self.curve.append((step, list(records[present].returns), lengths))
+        self._write_curve()
         if self.keep_best and mean_return >= self.best_return:
             self.best_return, self.best_step = mean_return, step
             self.best_state = {name: t.clone() for name, t in network.state_dict().items()}
 
+    def _write_curve(self) -> None:
+        if self.file is None:
+            return
+        steps, returns, lengths = zip(*self.curve, strict=True)
+        content = io.BytesIO()
+        np.savez(content, timesteps=steps, results=returns, ep_lengths=lengths)
+        write_bytes(self.file, content.getvalue())
+
     def get_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Returns the best network so far, its return, and when the next evaluation is due."""
-        best = self.best_return if self.best_state else None
-        data = {"next_at": self.next_at, "best_return": best, "best_step": self.best_step}
+        """Returns the best network so far, all returns, and when the next evaluation is due."""
+        data = {
+            "next_at": self.next_at,
+            "best_return": self.best_return if self.best_state else None,
+            "best_step": self.best_step,
+            "curve": [list(each) for each in self.curve],
+        }
         return self.best_state, data
 
     def set_state(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
         """Takes what `get_state` returned."""
         self.best_state, self.next_at = dict(tensors), data["next_at"]
+        self.curve = [(step, returns, lengths) for step, returns, lengths in data.get("curve", [])]
         if data["best_return"] is not None:
             self.best_return, self.best_step = data["best_return"], data.get("best_step")
 

@@ -6,9 +6,11 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from stable_baselines3.common.results_plotter import load_results
 
 from sndqn.agents import load_agent
 from sndqn.envs import make_vec_env
@@ -233,3 +235,17 @@ def test_a_learning_rate_may_fall_to_zero() -> None:
 def test_training_leaves_the_processors_arithmetic_as_it_was(tmp_path: Path) -> None:
     train(config(runs_dir=str(tmp_path)))
     assert float(torch.tensor(1e-40) * 1) > 0, "denormal numbers are numbers again"
+
+
+def test_the_curve_has_every_return_of_the_evaluations_on_the_way(tmp_path: Path) -> None:
+    run = train(config(runs_dir=str(tmp_path), eval_every_timesteps=150, eval_episodes=3))
+    with np.load(run.curve) as curve:
+        found = {name: curve[name] for name in curve}
+    assert found["timesteps"].tolist() == [152, 300]  # at the first block's end from there
+    assert found["results"].shape == found["ep_lengths"].shape == (2, 3)
+    records = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    logged = [each["eval/mean_return"] for each in records if "eval/mean_return" in each]
+    assert found["results"].mean(axis=1).tolist() == pytest.approx(logged)
+    games = load_results(str(run.path))
+    assert games["l"].sum() <= 400
+    assert (games["r"] == games["l"]).all()  # CartPole's reward is one a step
