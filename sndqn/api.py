@@ -10,6 +10,7 @@ agent.act(observation)
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from sndqn.agents import Agent, agent_from_bytes, find_agent, read_agent_bytes
+from sndqn.agents import Agent, find_agent
 from sndqn.agents.episodes import find_episode
 from sndqn.agents.evaluations import read_evaluation
 from sndqn.agents.find import AgentPlace
@@ -32,6 +33,7 @@ from sndqn.training import run as training
 from sndqn.training.config import TrainConfig, make_config
 from sndqn.training.config_files import layered_config, read_config
 from sndqn.training.evaluating import play, protocol_of
+from sndqn.training.told import tell
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class SavedAgent(Agent):
 
         path = Path(file)
         if path.suffix == ".safetensors":
-            content = read_agent_bytes(self.place.file)
+            content = self.place.read()
         elif path.suffix in (".onnx", ".zip"):
             content = (to_onnx if path.suffix == ".onnx" else to_sb3)(self)
         else:
@@ -225,18 +227,34 @@ def resume(path: str | Path, *, verbose: bool = True) -> Run:
     return Run(training.resume(path, _console(verbose)))
 
 
-def load(agent: str | Path, *, sha256: str | None = None) -> SavedAgent:
-    """Loads an agent; no code in its file is run, since there is none.
+def load(
+    agent: str | Path,
+    *,
+    sha256: str | None = None,
+    imports: Sequence[str] = (),
+    wrappers: Sequence[str] = (),
+    **told: Any,
+) -> SavedAgent:
+    """Loads an agent; no code in its file is run, and no pickle is read.
 
     Args:
-        agent: The folder of a run, an agent file, or the name of a shipped agent: "CartPole/sn".
+        agent: The folder of a run, an agent file, a zip of Stable-Baselines3, the folder of a
+            training by rl-zoo, or the name of a shipped agent: "CartPole/sn".
         sha256: What the SHA-256 of the file must be; None takes any.
+        imports: Modules to import first, such as one that registers environments.
+        wrappers: Wrappers that its environment may have, "module:Class".
+        **told: What a zip does not say of itself: `env`, `protocol`, `env_kwargs`; `activation`,
+            `sn_mode`, `v_min`, `v_max` and `n_acting_quantiles`, if it does not say these either.
 
     Raises:
         SndqnError: There is none, or it is damaged, or another one.
     """
-    place = find_agent(str(agent))
-    found = agent_from_bytes(read_agent_bytes(place.file), str(place.file), sha256)
+    for module in imports:
+        import_typed(module, "imports")
+    for wrapper in wrappers:
+        use_wrapper(wrapper)
+    place = find_agent(str(agent), tell(told, imports, wrappers))
+    found = place.load(sha256)
     return SavedAgent(found.network, found.description, found.sha256, str(agent), place)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sndqn.agents.evaluations import chosen_evaluation, names_of, read_evaluation, read_trace_of
 from sndqn.agents.find import AgentPlace, find_agent
+from sndqn.agents.told import Told
 from sndqn.errors import RunFolderError
 from sndqn.evaluation import EpisodeResult, Trace, read_episode, read_episodes, read_trace
 from sndqn.runs.folder import RunFolder
@@ -31,13 +32,16 @@ class RecordedEpisode:
     whose: str = ""
 
 
-def find_episode(given: str, episode: str, evaluation: str | None = None) -> RecordedEpisode:
+def find_episode(
+    given: str, episode: str, evaluation: str | None = None, told: Told | None = None
+) -> RecordedEpisode:
     """Finds the episode that someone typed.
 
     Args:
         given: A file of traces, or as for `find_agent`.
         episode: Its number, or "best".
         evaluation: Name of the evaluation it is of; None for the agent's own.
+        told: As for `find_agent`.
 
     Raises:
         RunFolderError: There is none.
@@ -46,7 +50,7 @@ def find_episode(given: str, episode: str, evaluation: str | None = None) -> Rec
     path = Path(given)
     if path.suffix in (".json", ".jsonl"):
         return _in_file(path, episode)
-    place = find_agent(given)
+    place = find_agent(given, told)
     folder, which = chosen_evaluation(place, evaluation)
     videos = place.output.videos if folder is place.folder else folder.videos
     record = read_evaluation(folder)
@@ -59,7 +63,7 @@ def find_episode(given: str, episode: str, evaluation: str | None = None) -> Rec
     else:
         number = _number(episode, len(record.episodes) - 1)
     trace = read_trace_of(folder, number)
-    return RecordedEpisode(trace, _name(number), place.file, videos, f" of {which}")
+    return RecordedEpisode(trace, _name(number), place.kept, videos, f" of {which}")
 
 
 def _in_file(path: Path, episode: str) -> RecordedEpisode:

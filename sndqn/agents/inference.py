@@ -3,14 +3,15 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
 from sndqn.agents.agents import Spaces, plan, shapes_of
+from sndqn.agents.told import Told
 from sndqn.errors import AgentFileError, SelectionError
 from sndqn.networks import NetworkSpec, SpectralSettings
 from sndqn.networks.extractors import default_torso
@@ -18,6 +19,7 @@ from sndqn.spectral import select_layers, weight_layers
 from sndqn.spectral.functional import Mode
 from sndqn.spectral.spectral_layer import Bound
 
+_NOTHING = Told()
 _SPECTRAL = ("running_u", "running_v", "running_sigma", "bound")
 # Where the layers of each head stand, and of its value stream if it has two.
 _HEADS = {
@@ -30,27 +32,16 @@ _HEADS = {
 }
 
 
-@dataclass(frozen=True)
-class Untold:
-    """What the weights of a network do not tell.
-
-    Attributes:
-        activation: Of the hidden layers.
-        sn_mode: Of the layers under SN.
-        v_min: Lowest return of C51's atoms.
-        v_max: Highest return of C51's atoms.
-        n_acting_quantiles: Fractions that IQN acts by; None for its default, 32.
-    """
-
-    activation: str = "relu"
-    sn_mode: Mode = "normalize"
-    v_min: float | None = None
-    v_max: float | None = None
-    n_acting_quantiles: int | None = None
-
-
-def network_of(tensors: Mapping[str, Tensor], where: Spaces, untold: Untold) -> NetworkSpec:
+def network_of(
+    tensors: Mapping[str, Tensor], where: Spaces, told: Told, known: Told = _NOTHING
+) -> NetworkSpec:
     """Finds the network that has these tensors, for these spaces.
+
+    Args:
+        tensors: By the names that they have in `QNetwork`.
+        where: Space of the observations and of the actions.
+        told: What someone says of it.
+        known: What else is known of it, which counts where `told` says nothing.
 
     Raises:
         AgentFileError: None that sndqn makes has them, or it needs something told.
@@ -58,15 +49,18 @@ def network_of(tensors: Mapping[str, Tensor], where: Spaces, untold: Untold) -> 
     plain = {n: t for n, t in tensors.items() if n.rpartition(".")[2] not in _SPECTRAL}
     head, dueling, layers = _head(plain)
     torso, torso_kwargs = _torso(plain, where[0], layers[0])
+    _refuse_superfluous(head, told)
+    normalised = any(name.endswith(".bound") for name in tensors)
+    told = _complete(told.completed(known), head, len(layers) > 1, normalised)
     spec = NetworkSpec(
         torso,
         torso_kwargs=torso_kwargs,
         head=head,
-        head_kwargs=_head_kwargs(head, dueling, plain, layers[-1], where[1], untold),
+        head_kwargs=_head_kwargs(head, dueling, plain, layers[-1], where[1], told),
         dueling=dueling,
         noisy=f"{layers[-1]}.weight_sigma" in plain,
         net_arch=tuple(len(plain[f"{layer}.bias"]) for layer in layers[:-1]),
-        activation=untold.activation,
+        activation=told.activation or "relu",
         spectral=SpectralSettings("none"),
     )
     planned = plan(spec, where)
@@ -76,7 +70,51 @@ def network_of(tensors: Mapping[str, Tensor], where: Spaces, untold: Untold) -> 
             raise _another(name)
     if found:
         raise _another(next(iter(found)))
-    return replace(spec, spectral=_spectral(tensors, planned, untold.sn_mode))
+    return replace(spec, spectral=_spectral(tensors, planned, told))
+
+
+# What a training has that was told none; they are asked for all the same, since one may have been.
+_USUAL = {
+    "activation": "relu",
+    "sn_mode": "normalize",
+    "v_min": -10,
+    "v_max": 10,
+    "n_acting_quantiles": 32,
+}
+
+
+def _refuse_superfluous(head: str, told: Told) -> None:
+    """Refuses what someone says of another network than this."""
+    owners = {
+        "v_min": ("categorical", "C51"),
+        "v_max": ("categorical", "C51"),
+        "n_acting_quantiles": ("implicit_quantile", "IQN"),
+    }
+    for name, (owner, title) in owners.items():
+        if name in told.said and head != owner:
+            raise AgentFileError(
+                f"--{name.replace('_', '-')}: expected {title}'s network, found another: leave it "
+                "out"
+            )
+
+
+def _complete(told: Told, head: str, hidden: bool, normalised: bool) -> Told:
+    """Asks in one line for what nobody told, of what this network needs."""
+    needed = {
+        "activation": hidden,
+        "sn_mode": normalised,
+        "v_min": head == "categorical",
+        "v_max": head == "categorical",
+        "n_acting_quantiles": head == "implicit_quantile",
+    }
+    missing = [name for name in needed if needed[name] and name not in told.said]
+    if missing:
+        options = " ".join(f"--{name.replace('_', '-')} {_USUAL[name]}" for name in missing)
+        raise AgentFileError(
+            f"the weights do not tell, and nothing beside them does: type {options}, if its "
+            "training was told nothing else"
+        )
+    return told
 
 
 def _another(name: str) -> AgentFileError:
@@ -141,37 +179,24 @@ def _head_kwargs(
     plain: Mapping[str, Tensor],
     last: str,
     actions: spaces.Space[Any],
-    untold: Untold,
+    told: Told,
 ) -> dict[str, Any]:
     """Returns the head's own arguments."""
-    if head != "categorical" and (untold.v_min, untold.v_max) != (None, None):
-        raise AgentFileError(
-            "--v-min, --v-max: expected C51's network, found another: leave them out"
-        )
-    if head != "implicit_quantile" and untold.n_acting_quantiles is not None:
-        raise AgentFileError(
-            "--n-acting-quantiles: expected IQN's network, found another: leave it out"
-        )
     if not isinstance(actions, spaces.Discrete):
         raise AgentFileError(f"expected an environment with Discrete actions, found {actions}")
     n_outputs = len(plain[f"{last}.bias"])
     each = n_outputs if dueling else n_outputs // int(actions.n)
     if head == "categorical":
-        if untold.v_min is None or untold.v_max is None:
-            raise AgentFileError(
-                "the weights do not tell the returns of C51's atoms: type --v-min and --v-max, "
-                "-10 and 10 if training was told none"
-            )
-        return {"n_atoms": each, "v_min": untold.v_min, "v_max": untold.v_max}
+        return {"n_atoms": each, "v_min": told.v_min, "v_max": told.v_max}
     if head == "quantile":
         return {"n_quantiles": each}
     if head == "implicit_quantile":
         n_cosines = plain["q_net.embedding.weight"].shape[-1]
-        return {"n_cosines": n_cosines, "n_acting_quantiles": untold.n_acting_quantiles or 32}
+        return {"n_cosines": n_cosines, "n_acting_quantiles": told.n_acting_quantiles}
     return {}
 
 
-def _spectral(tensors: Mapping[str, Tensor], planned: nn.Module, mode: Mode) -> SpectralSettings:
+def _spectral(tensors: Mapping[str, Tensor], planned: nn.Module, told: Told) -> SpectralSettings:
     """Finds what is normalised: the layers that have a bound, and how by the shape of vectors."""
     names = [name.removesuffix(".bound") for name in tensors if name.endswith(".bound")]
     if not names:
@@ -191,7 +216,7 @@ def _spectral(tensors: Mapping[str, Tensor], planned: nn.Module, mode: Mode) -> 
     return SpectralSettings(
         _selection(planned, set(names)),
         bound=bound,
-        mode=mode,
+        mode=cast("Mode", told.sn_mode or "normalize"),
         conv_norm="kernel" if kernels else "operator",
     )
 

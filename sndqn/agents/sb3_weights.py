@@ -13,6 +13,7 @@ from safetensors.torch import save
 
 MEMORY_BYTES = 4 * 1024**3  # of address space, on top of what torch itself takes
 SECONDS = 60
+ONLINE = ("q_net.", "quantile_net.")  # SB3's name and sb3-contrib's of the network that acts
 
 
 def limit() -> None:
@@ -39,7 +40,7 @@ def convert(content: bytes) -> bytes:
         isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state.items()
     ):
         raise ValueError("something else than tensors by name")
-    online = {name: t for name, t in state.items() if name.startswith("q_net.")}
+    online = {name: t for name, t in state.items() if name.startswith(ONLINE)}
     if not online or any(t.dtype != torch.float32 or t.is_sparse for t in online.values()):
         raise ValueError("no Q-network of 32-bit floats")
     return save(

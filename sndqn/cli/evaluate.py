@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from sndqn.cli.options import AGENT, Parser, add_pin, make_console, parse
+from sndqn.cli.options import AGENT, Parser, add_pin, add_told, make_console, parse, told
 from sndqn.console import say
 from sndqn.errors import ConfigError, RunFolderError
 from sndqn.files import write_bytes
@@ -37,11 +37,12 @@ def run(argv: Sequence[str]) -> None:
         "--output", metavar="FOLDER", help="where evaluations go (the run, or beside the file)"
     )
     add_pin(parser)
+    add_told(parser)
     arguments = parse(parser, argv)
 
     from dataclasses import replace
 
-    from sndqn.agents import agent_from_bytes, find_agent, read_agent_bytes
+    from sndqn.agents import agent_from_bytes, find_agent
     from sndqn.agents.evaluations import (
         check_name,
         default_name,
@@ -54,8 +55,8 @@ def run(argv: Sequence[str]) -> None:
     from sndqn.evaluation.unfinished import forget
     from sndqn.training.evaluating import play, protocol_of
 
-    place = find_agent(arguments.agent)
-    content = read_agent_bytes(place.file)
+    place = find_agent(arguments.agent, told(arguments))
+    content = place.read()
     agent = agent_from_bytes(content, str(place.file), arguments.sha256)
     settings = agent.description.settings
     for wrapper in arguments.wrappers or ():

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sndqn.cli.options import AGENT, Parser, add_pin, make_console, new_file, parse
+from sndqn.cli.options import AGENT, Parser, add_pin, add_told, make_console, new_file, parse, told
 from sndqn.console import say
 from sndqn.files import write_bytes
 
@@ -22,13 +22,14 @@ def run(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--output", metavar="FILE", help="a new file (the agent's name, here)")
     add_pin(parser)
+    add_told(parser)
     arguments = parse(parser, argv)
 
-    from sndqn.agents import agent_from_bytes, find_agent, read_agent_bytes
+    from sndqn.agents import agent_from_bytes, find_agent
     from sndqn.agents.export import to_onnx, to_sb3
 
-    place = find_agent(arguments.agent)
-    content = read_agent_bytes(place.file)
+    place = find_agent(arguments.agent, told(arguments))
+    content = place.read()
     agent = agent_from_bytes(content, str(place.file), arguments.sha256)
     path = new_file(arguments.output or f"{place.label}{_SUFFIXES[arguments.format]}")
     if arguments.format != "sndqn":

@@ -1,9 +1,22 @@
 """`sndqn inspect`: what an agent is, its score, and the norm of every layer."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from sndqn.cli.options import AGENT, Parser, add_evaluation, add_pin, make_console, parse
+from sndqn.cli.options import (
+    AGENT,
+    Parser,
+    add_evaluation,
+    add_pin,
+    add_told,
+    make_console,
+    parse,
+    told,
+)
 from sndqn.console import say
+
+if TYPE_CHECKING:
+    from sndqn.agents.told import Told
 
 
 def run(argv: Sequence[str]) -> None:
@@ -13,27 +26,31 @@ def run(argv: Sequence[str]) -> None:
     parser.add_argument("agent", nargs="+", help=f"{AGENT}; or several")
     add_evaluation(parser)
     add_pin(parser)
+    add_told(parser)
     arguments = parse(parser, argv)
     for agent in arguments.agent:
-        inspect(agent, arguments.evaluation, arguments.sha256)
+        inspect(agent, arguments.evaluation, arguments.sha256, told(arguments))
 
 
-def inspect(given: str, evaluation: str | None, sha256: str | None) -> None:
+def inspect(
+    given: str, evaluation: str | None, sha256: str | None, said: "Told | None" = None
+) -> None:
     """Shows an agent.
 
     Args:
         given: As for `sndqn.agents.find_agent`.
         evaluation: Name of the evaluation to show; None for its own.
         sha256: What the SHA-256 of the agent's file must be; None takes any.
+        said: What was told of it, as for `sndqn.agents.find_agent`.
     """
-    from sndqn.agents import find_agent, load_agent
+    from sndqn.agents import find_agent
     from sndqn.agents.evaluations import chosen_evaluation, names_of, read_evaluation
     from sndqn.diagnostics import layer_norms
     from sndqn.diagnostics.tables import layer_table
 
     console = make_console()
-    place = find_agent(given)
-    agent = load_agent(place.file, sha256)
+    place = find_agent(given, said)
+    agent = place.load(sha256)
     about = agent.description
     say(console, about.settings.describe())
     say(

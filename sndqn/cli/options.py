@@ -12,7 +12,22 @@ from sndqn.errors import AgentFileError, printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-AGENT = "folder of a run, agent file, or name of a shipped agent, such as CartPole/sn"
+    from sndqn.agents.told import Told
+
+AGENT = (
+    "folder of a run, agent file, zip of Stable-Baselines3, folder of rl-zoo, or name of a shipped "
+    "agent, such as CartPole/sn"
+)
+_TOLD = (
+    "env",
+    "protocol",
+    "env_kwargs",
+    "activation",
+    "sn_mode",
+    "v_min",
+    "v_max",
+    "n_acting_quantiles",
+)
 
 
 def fail(message: str) -> NoReturn:
@@ -79,6 +94,38 @@ def add_code(parser: Parser) -> None:
         metavar="MODULE:CLASS",
         help="a gymnasium.Wrapper around every environment, the first innermost (repeatable)",
     )
+
+
+def add_told(parser: Parser) -> None:
+    """Adds what a zip of Stable-Baselines3 may not say of itself; `told` reads it."""
+    group = parser.add_argument_group(
+        "of a zip of Stable-Baselines3", "what neither it nor rl-zoo's files beside it say"
+    )
+    group.add_argument("--env", metavar="NAME", help="environment it learnt")
+    group.add_argument("--protocol", metavar="NAME", help="Atari's conventions it learnt under")
+    group.add_argument(
+        "--env-kwargs", metavar="MAPPING", help="keywords of the environment: '{gravity: -5.0}'"
+    )
+    group.add_argument("--activation", metavar="NAME", help="of its hidden layers, such as relu")
+    group.add_argument("--sn-mode", metavar="NAME", help="of its layers under SN: normalize, ...")
+    group.add_argument("--v-min", type=float, metavar="RETURN", help="lowest of C51's atoms")
+    group.add_argument("--v-max", type=float, metavar="RETURN", help="highest of C51's atoms")
+    group.add_argument(
+        "--n-acting-quantiles", type=int, metavar="N", help="fractions that IQN acts by"
+    )
+
+
+def told(arguments: argparse.Namespace) -> "Told":
+    """Returns what was typed of a zip of Stable-Baselines3."""
+    given = {name: getattr(arguments, name) for name in _TOLD}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not given:
+        from sndqn.agents.told import Told
+
+        return Told()
+    from sndqn.training.told import tell
+
+    return tell(given, arguments.imports or (), arguments.wrappers or ())
 
 
 def use_code(

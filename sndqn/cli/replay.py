@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sndqn.cli.options import AGENT, Parser, add_evaluation, add_pin, make_console, parse
+from sndqn.cli.options import (
+    AGENT,
+    Parser,
+    add_evaluation,
+    add_pin,
+    add_told,
+    make_console,
+    parse,
+    told,
+)
 from sndqn.console import Bar, say
 
 if TYPE_CHECKING:
@@ -43,6 +52,7 @@ def run(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--window", action="store_true", help="play in a window instead")
     add_pin(parser)
+    add_told(parser)
     arguments = parse(parser, argv)
     if arguments.sha256 is not None and not arguments.values:
         parser.error("--sha256: the agent is read for --values alone. Type --values too")
@@ -58,7 +68,9 @@ def run(argv: Sequence[str]) -> None:
     )
 
     console, output = make_console(), arguments.output
-    episode = find_episode(arguments.agent, arguments.episode, arguments.evaluation)
+    episode = find_episode(
+        arguments.agent, arguments.episode, arguments.evaluation, told(arguments)
+    )
     for line in version_differences(episode.trace):
         say(console, line, style="yellow")
     if output is not None and output.endswith(".trace.json"):

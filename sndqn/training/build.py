@@ -9,7 +9,7 @@ from rich.console import Console
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 
-from sndqn.agents import check_description, load_agent
+from sndqn.agents import check_description
 from sndqn.agents.find import find_agent
 from sndqn.algorithms import C51, DQN, IQN, QRDQN, ValueBasedAlgorithm
 from sndqn.algorithms.acceleration import find_acceleration
@@ -87,7 +87,7 @@ def _build_task(task: Task, console: Console, fresh: bool) -> TaskState:
     say(console, spectral_sentence(model.q_net, network.spectral))
     if config.init_from is not None and fresh:
         policy: Any = model.policy
-        new = start_from(policy, load_agent(find_agent(config.init_from).file))
+        new = start_from(policy, find_agent(config.init_from).load(default=settings))
         say(console, f"Starts from {config.init_from}; new layers: {', '.join(new) or 'none'}")
     return TaskState(task, model, network, console)
 

@@ -106,7 +106,7 @@ class Run(Section):
     seed: Int = Field(0, ge=0, lt=2**31)
     """Seed of weights, environments, exploration and replay sampling."""
     init_from: str | None = None
-    """Agent to start from, a run's folder or file; its output layer is new where actions differ."""
+    """Agent to start from: all that names one; its output layer is new where actions differ."""
     eval_every_timesteps: Int = Field(0, ge=0)
     """Steps between evaluations during training; 0 evaluates at the end only."""
     keep_best: bool = False
