@@ -77,7 +77,7 @@ def updates(env: str) -> dict[str, Callable[[], object]]:
 
     def compiled() -> Callable[[], object]:
         update = compilation.CompiledUpdate(model.update, samples, 1, observations)
-        return lambda: update.make_updates(samples, 1, 0)
+        return lambda: update.run_updates(samples, 1, 0)
 
     found = {"everything": compiled(), "compilation": lambda: model.update(samples)}
     found["nothing"] = found["everything"]  # by how far it is from 1, no ratio says anything

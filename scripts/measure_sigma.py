@@ -52,9 +52,9 @@ class Watched(Update):
         super().__init__(model.policy, model.update.settings)
         self._after = after
 
-    def __call__(self, batch: Batch, *, settle: bool = False) -> Result:
+    def __call__(self, batch: Batch, *, converge: bool = False) -> Result:
         """Makes an update."""
-        result = super().__call__(batch, settle=settle)
+        result = super().__call__(batch, converge=converge)
         self._after()
         return result
 

@@ -61,7 +61,7 @@ class Bar:
         error: BaseException | None,
         where: TracebackType | None,
     ) -> None:
-        """Gives the terminal back."""
+        """Returns the terminal back."""
         self.progress.stop()
 
     def show(self, state: Callable[[], tuple[float, str]]) -> None:

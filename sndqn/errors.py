@@ -64,7 +64,7 @@ class TraceError(SndqnError, ValueError):
 
 
 def printable(text: str, lines: int = 2) -> str:
-    """Gives the first lines of a text without control characters, each of bounded length."""
+    """Returns the first lines of a text without control characters, each of bounded length."""
     return "\n".join(
         "".join(c if c.isprintable() else "?" for c in line[:_LONGEST_LINE])
         for line in text.split("\n")[:lines]

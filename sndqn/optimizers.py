@@ -33,18 +33,18 @@ _flags_of = operator.itemgetter(*_FLAGS)
 
 
 def _is_plain(group: dict[str, Any]) -> bool:
-    """Says whether a group of parameters asks for nothing that `torch._fused_adam_` leaves out."""
+    """Returns whether `torch._fused_adam_` does all that a group of parameters asks for."""
     plain = not any(_flags_of(group)) and group["fused"] is not False
     return plain and not isinstance(group["lr"], Tensor) and isinstance(group["betas"][0], float)
 
 
-def _lie_apart(a: Tensor, b: Tensor) -> bool:
+def _strides_differ(a: Tensor, b: Tensor) -> bool:
     return a.stride() != b.stride()
 
 
-def _lying_as(like: Tensor, value: Tensor) -> Tensor:
-    """Gives a tensor whose numbers lie in memory as those of another, copied where they do not."""
-    return torch.empty_like(like).copy_(value) if _lie_apart(like, value) else value
+def _in_layout_of(like: Tensor, value: Tensor) -> Tensor:
+    """Returns a value in the memory layout of another tensor, copied if it has another one."""
+    return torch.empty_like(like).copy_(value) if _strides_differ(like, value) else value
 
 
 class Adam(torch.optim.Adam):
@@ -72,8 +72,8 @@ class Adam(torch.optim.Adam):
     Attributes:
         scheduler: A `sndqn.spectral.schedulers.SpectralScheduler` that steers the steps: DivGrad,
             MulEps or DivLR. None by default.
-        learning_rates: Scalar tensors, one a group, read instead of the groups' numbers: recorded
-            steps, which repeat what they did, follow these. None by default.
+        learning_rates: Scalar tensors, one a group, read instead of the groups' numbers, so that a
+            recorded step sees a learning rate that changes. None by default.
 
     Source: Kingma and Ba, ICLR 2015 (arXiv 1412.6980).
     """
@@ -161,12 +161,12 @@ class Adam(torch.optim.Adam):
             gradients: One for each.
             index: Of the group.
             sizes: What `advance` gave for the step, as a tensor. With it the step is made of plain
-                operations, for whoever compiles it: the same to rounding.
+                operations, which can be traced: the same to rounding.
         """
         self._step_group(index, self.param_groups[index], params, gradients, sizes)
 
     def advance(self, index: int, params: list[Any], n_steps: int = 1) -> list[tuple[float, float]]:
-        """Counts steps t of a group; gives for each its size η / (1 - β₁ᵗ), and 1 / (1 - β₂ᵗ).
+        """Counts steps t of a group; returns for each its size η / (1 - β₁ᵗ), and 1 / (1 - β₂ᵗ).
 
         For parameters on the CPU that have had equally many steps.
         """
@@ -203,12 +203,12 @@ class Adam(torch.optim.Adam):
             self._plain_step(group, params, gradients, moments, each)
             return
         # It reads all four of a parameter's tensors in the order of memory, whatever their strides.
-        if any(map(_lie_apart, params, moments.exp_avgs)):  # somebody has moved the parameter
+        if any(map(_strides_differ, params, moments.exp_avgs)):  # another layout now
             self._moments.pop(index)
             moments = self.moments(index, params)
         torch._fused_adam_(
             params,
-            list(map(_lying_as, params, gradients)),
+            list(map(_in_layout_of, params, gradients)),
             moments.exp_avgs,
             moments.exp_avg_sqs,
             [],
@@ -253,7 +253,7 @@ class Adam(torch.optim.Adam):
     def _size(
         group: dict[str, Any], lr: Any, step: Any, expm1: Callable[[Any], Any]
     ) -> tuple[Any, Any]:
-        """Gives η / (1 - β₁ᵗ), the size of step t, and 1 / (1 - β₂ᵗ): tensors where t is one."""
+        """Returns η / (1 - β₁ᵗ), the size of step t, and 1 / (1 - β₂ᵗ): tensors where t is one."""
 
         def correction(beta: float) -> Any:
             # Not 1 - β^t, which cancels: three digits are lost in the first steps.
@@ -263,7 +263,7 @@ class Adam(torch.optim.Adam):
         return lr * correction(beta1), correction(beta2)
 
     def moments(self, index: int, params: list[Tensor]) -> Moments:
-        """Gives the state of a group's parameters, made where missing.
+        """Returns the state of a group's parameters, made where missing.
 
         The same object each time, until another state is loaded.
         """
@@ -277,8 +277,8 @@ class Adam(torch.optim.Adam):
                     "exp_avg": torch.zeros_like(p, memory_format=torch.preserve_format),
                     "exp_avg_sq": torch.zeros_like(p, memory_format=torch.preserve_format),
                 }
-            for name in ("exp_avg", "exp_avg_sq"):  # a loaded state's may lie otherwise
-                self.state[p][name] = _lying_as(p, self.state[p][name])
+            for name in ("exp_avg", "exp_avg_sq"):  # a loaded state's layout may differ
+                self.state[p][name] = _in_layout_of(p, self.state[p][name])
         states = [self.state[p] for p in params]
         if len({float(state["step"]) for state in states}) == 1:
             for state in states:
@@ -293,7 +293,7 @@ class Adam(torch.optim.Adam):
         return len(known) == len(params) and all(map(operator.is_, known, params))
 
     def state_dict(self) -> dict[str, Any]:
-        """Gives the state as torch's Adam has it: each parameter with its own count of steps."""
+        """Returns the state as torch's Adam has it: each parameter with its own count of steps."""
         result = super().state_dict()
         states = {i: {**s, "step": s["step"].clone()} for i, s in result["state"].items()}
         return {**result, "state": states}
@@ -369,7 +369,7 @@ class RMSprop(torch.optim.Optimizer):
     def _denominators(
         self, group: dict[str, Any], params: list[Tensor], gradients: list[Tensor]
     ) -> list[Tensor]:
-        """Updates the running means with the gradients and gives what these are divided by."""
+        """Updates the running means with the gradients; returns what these are divided by."""
         decay, eps = group["decay"], group["eps"]
         square_avgs = self._means("square_avg", params)
         torch._foreach_mul_(square_avgs, decay)
@@ -391,7 +391,7 @@ class RMSprop(torch.optim.Optimizer):
         return result
 
     def _means(self, name: str, params: list[Tensor]) -> list[Tensor]:
-        """Gives a running mean of each parameter, zero where there is none yet."""
+        """Returns a running mean of each parameter, zero where there is none yet."""
         for p in params:
             if name not in self.state[p]:
                 self.state[p][name] = torch.zeros_like(p, memory_format=torch.preserve_format)

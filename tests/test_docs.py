@@ -44,6 +44,16 @@ def test_every_option_that_a_page_names_exists(page: Path) -> None:
     assert named <= options() | OTHERS
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_path_that_a_page_names_is_there(page: Path) -> None:
+    words = " ".join(re.findall(r"`([^`]+)`", page.read_text()))
+    begins = r"(?<![\w./-])"
+    for path in re.findall(begins + r"(?:tests|scripts|sndqn|docs|configs)/[\w./-]*[\w/]", words):
+        assert (ROOT / path).exists(), path
+    for path in re.findall(begins + r"[a-z_]+/[a-z_0-9]+\.py", words):
+        assert (ROOT / path).exists() or (ROOT / "sndqn" / path).exists(), path
+
+
 def test_every_page_and_measurement_is_reached_from_readme() -> None:
     text = "".join(page.read_text() for page in PAGES)
     assert all(page.relative_to(ROOT).as_posix() in PAGES[0].read_text() for page in PAGES[1:])

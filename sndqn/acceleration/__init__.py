@@ -25,7 +25,7 @@ __all__ = [
 
 
 def compiler_available() -> bool:
-    """Says whether there is a C++ compiler for TorchInductor to call."""
+    """Returns whether there is a C++ compiler for TorchInductor to call."""
     return any(shutil.which(name) for name in ("g++", "clang++"))
 
 

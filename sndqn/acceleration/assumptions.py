@@ -28,11 +28,11 @@ class Assumptions:
         self._settings = _settings(update)
 
     def networks_hold(self) -> bool:
-        """Says whether weights and singular vectors are where they were."""
+        """Returns whether weights and singular vectors are where they were."""
         return _places(self._networks) == self._places
 
-    def hold(self) -> bool:
-        """Says whether all is as it was, the optimiser's moments and the settings too."""
+    def still_hold(self) -> bool:
+        """Returns whether all is as it was, the optimiser's moments and the settings too."""
         now = zip(moments(self._update), self._moments, strict=True)
         same_settings = _settings(self._update) == self._settings
         return same_settings and self.networks_hold() and all(new is old for new, old in now)

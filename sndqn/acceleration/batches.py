@@ -21,7 +21,7 @@ def widened(numbers: Tensor) -> Tensor:
 
 
 def are_small(samples: Batch, n_batches: int) -> bool:
-    """Says whether it is faster to copy samples than to read them where they are."""
+    """Returns whether it is faster to copy samples than to read them where they are."""
     numbers: int = samples.observations.numel()
     return numbers <= _MOST_NUMBERS_TO_COPY * n_batches
 
@@ -48,7 +48,7 @@ class FixedSamples:
         self.batches = split(self._samples, len(samples.rewards) // n_batches)
 
     def fit(self, samples: Batch) -> bool:
-        """Says whether samples have the shapes and dtypes of the example."""
+        """Returns whether samples have the shapes and dtypes of the example."""
         return _forms(samples) == self._forms
 
     def load(self, samples: Batch) -> None:

@@ -55,9 +55,9 @@ class FixedUpdates:
         return list({id(tensor): tensor for tensor in found}.values())
 
     def accepts(self, samples: Batch, n_updates: int) -> bool:
-        """Says whether samples, memory and settings are as those that this was made for."""
+        """Returns whether samples, memory and settings are as those that this was made for."""
         fit = n_updates == self._n_updates and self._samples.fit(samples)
-        return fit and self.assumptions.hold()
+        return fit and self.assumptions.still_hold()
 
     def load(self, samples: Batch) -> None:
         """Copies samples and the present learning rates to where `make` reads them."""
@@ -90,19 +90,19 @@ class CapturedUpdates:
         self.assumptions = self._fixed.assumptions
 
     def still_valid(self) -> bool:
-        """Says whether memory and settings are still those that were recorded."""
-        return self.assumptions.hold()
+        """Returns whether memory and settings are still those that were recorded."""
+        return self.assumptions.still_hold()
 
     def greedy_actions(self, observations: Tensor) -> None:
         """Returns None: acting is not captured."""
 
-    def make_updates(self, samples: Batch, n_updates: int, n_settling: int) -> Result | None:
+    def run_updates(self, samples: Batch, n_updates: int, n_converging: int) -> Result | None:
         """Makes the updates on other samples; None where these are not as the first were.
 
         None as well where σ is to be found anew: that is not captured. The next call overwrites
         what it returns.
         """
-        if n_settling or not self._fixed.accepts(samples, n_updates):
+        if n_converging or not self._fixed.accepts(samples, n_updates):
             return None
         self._fixed.load(samples)
         self._graph.replay()

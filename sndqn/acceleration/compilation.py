@@ -265,16 +265,16 @@ class CompiledUpdate:
                 self.refine = lambda: (compiled if networks_hold() else refine)()
 
     def still_valid(self) -> bool:
-        """Says whether memory and settings are still those that were compiled."""
-        return self.assumptions.hold()
+        """Returns whether memory and settings are still those that were compiled."""
+        return self.assumptions.still_hold()
 
-    def make_updates(self, samples: Batch, n_updates: int, n_settling: int) -> Result | None:
+    def run_updates(self, samples: Batch, n_updates: int, n_converging: int) -> Result | None:
         """Makes updates, each on its share; None for samples that it was not compiled for.
 
         Args:
             samples: The samples of all the updates.
             n_updates: How many updates.
-            n_settling: After how many of them, the first ones, σ is found anew.
+            n_converging: After how many of them, the first ones, σ is found anew.
         """
         batches = self._accepted(samples, n_updates)
         if batches is None:
@@ -290,8 +290,8 @@ class CompiledUpdate:
             outputs = self._compiled(*self._inputs(batch))
             if self._n_gradients:
                 self._update.step(outputs[: self._n_gradients])
-            if index < n_settling:
-                self._update.settle_sigma()
+            if index < n_converging:
+                self._update.converge_sigma()
         priorities, *logs = outputs[self._n_gradients :]
         return priorities, dict(zip(self._log_names, logs, strict=True))
 
@@ -303,7 +303,7 @@ class CompiledUpdate:
 
     def _accepted(self, samples: Batch, n_updates: int) -> list[Batch] | None:
         """Returns the samples as batches; None where this was compiled for something else."""
-        if not self.assumptions.hold():
+        if not self.assumptions.still_hold():
             return None
         if self._memories is None:
             batches = split(samples, len(samples.rewards) // n_updates)

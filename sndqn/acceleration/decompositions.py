@@ -45,17 +45,17 @@ def _output_size(x: Tensor, weight: Tensor, stride: Sequence[int]) -> tuple[int,
 
 
 def _only_channels_last(x: Tensor) -> bool:
-    """Says whether the channels are last in memory; not where both orders are the same."""
+    """Returns whether the channels are last in memory; not where both orders are the same."""
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 def _rows(x: Tensor) -> Tensor:
-    """Gives a row for each place of each image, (batch · height · width, channels)."""
+    """Returns a row for each place of each image, (batch · height · width, channels)."""
     return x.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def _seen(x: Tensor, weight: Tensor, stride: Sequence[int]) -> Tensor:
-    """Gives what each output sees; (batch, channels, *outputs, *kernel)."""
+    """Returns what each output sees; (batch, channels, *outputs, *kernel)."""
     x = stored(x)  # or each number would be computed once for each output that sees it
     for i in range(2):
         x = x.unfold(2 + i, weight.shape[2 + i], stride[i])
@@ -63,12 +63,12 @@ def _seen(x: Tensor, weight: Tensor, stride: Sequence[int]) -> Tensor:
 
 
 def _patch_rows(x: Tensor, weight: Tensor, stride: Sequence[int]) -> Tensor:
-    """Gives what each output sees; (batch · outputs, kernel height · kernel width · channels)."""
+    """Returns what each output sees; (batch · outputs, kernel height · kernel width · channels)."""
     return _seen(x, weight, stride).permute(0, 2, 3, 4, 5, 1).flatten(0, 2).flatten(1)
 
 
 def _patches(x: Tensor, weight: Tensor, stride: Sequence[int]) -> Tensor:
-    """Gives what each output sees; (batch, channels · kernel height · kernel width, outputs)."""
+    """Returns what each output sees; (batch, channels · kernel height · kernel width, outputs)."""
     return _seen(x, weight, stride).permute(0, 1, 4, 5, 2, 3).flatten(1, 3).flatten(2)
 
 
@@ -173,7 +173,7 @@ def _column_major(x: Tensor) -> bool:
 
 
 def _small_product(a: Tensor, b: Tensor) -> Tensor:
-    # What the loop's vectors run along lies in memory as they do.
+    # The loop's vectors run along contiguous memory.
     if _column_major(a):
         return (b.t().unsqueeze(2) * a.t()).sum(dim=1).t()
     if _column_major(b):

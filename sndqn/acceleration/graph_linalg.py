@@ -93,7 +93,7 @@ def gram_schmidt_rows(rows: Tensor) -> Tensor:
 
 
 def _outside(basis: Tensor, x: Tensor) -> Tensor:
-    """Subtracts from x what lies in the span of orthonormal rows; zeros are no rows yet."""
+    """Subtracts from x its part in the span of orthonormal rows; zeros are no rows yet."""
     return stored(x - (stored((basis * x).sum(dim=1, keepdim=True)) * basis).sum(dim=0))
 
 
@@ -123,5 +123,5 @@ def top_eigenvector(gram: Tensor) -> Tensor:
 
 
 def _inverse(x: Tensor) -> Tensor:
-    """Gives 1 / x of a number that is 0 or more, and 0 where it is too small for that."""
+    """Returns 1 / x of a number that is 0 or more, and 0 where it is too small for that."""
     return torch.where(x > TINY**2, 1 / x.clamp_min(TINY**2), 0.0)

@@ -41,7 +41,7 @@ class Update(Protocol):
     def draw_noise(self) -> None:
         """Draws new noise for noisy layers."""
 
-    def settle_sigma(self) -> None:
+    def converge_sigma(self) -> None:
         """Finds σ anew."""
 
 

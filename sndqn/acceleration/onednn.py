@@ -34,7 +34,7 @@ _IS_FASTER = torch.backends.cpu.get_cpu_capability().startswith("AVX512") and no
 
 
 def takes(*tensors: Tensor) -> bool:
-    """Says whether oneDNN is faster for such tensors: float32, by AVX-512, and not Intel's."""
+    """Returns whether oneDNN is faster for such tensors: float32, by AVX-512, and not Intel's."""
     suits = all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
     return _IS_FASTER and suits and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 

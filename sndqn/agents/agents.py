@@ -179,7 +179,7 @@ def check_description(
 
 
 def spaces_of(settings: EnvSettings) -> Spaces:
-    """Gives the observation and action space of an environment.
+    """Returns the observation and action space of an environment.
 
     Raises:
         SndqnError: It cannot be made.
@@ -239,7 +239,7 @@ def _check_memory(plan: QNetwork, where: Spaces) -> None:
 
 
 def shapes_of(network: nn.Module) -> dict[str, Shape]:
-    """Gives the shape of each tensor of a network, by name."""
+    """Returns the shape of each tensor of a network, by name."""
     return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
 
 

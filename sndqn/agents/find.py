@@ -139,7 +139,7 @@ def _zip(given: str) -> Path | None:
 
 
 def _shipped_name(given: str, path: Path) -> str | None:
-    """Gives the name of a shipped agent, typed as that or as the path of its folder or file."""
+    """Returns the name of a shipped agent, typed as that or as the path of its folder or file."""
     if not path.exists():
         return given if is_shipped(given) else None
     inside = path.resolve()

@@ -27,12 +27,12 @@ def shipped_agents() -> dict[str, dict[str, Any]]:
 
 
 def is_shipped(name: str) -> bool:
-    """Says whether an agent of that name ships with sndqn."""
+    """Returns whether an agent of that name ships with sndqn."""
     return name in shipped_agents()
 
 
 def shipped_agent(name: str) -> Path:
-    """Gives the folder of a shipped agent whose files are those of the index.
+    """Returns the folder of a shipped agent whose files are those of the index.
 
     Raises:
         AgentFileError: One of them is missing, or was changed.

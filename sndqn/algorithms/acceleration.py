@@ -28,13 +28,13 @@ class AcceleratedUpdates(Protocol):
     def refine(self) -> Callable[[], object] | None:
         """What makes the policy's power iterations in place of its own `refine`; None: that."""
 
-    def make_updates(self, samples: Batch, n_updates: int, n_settling: int) -> Result | None:
+    def run_updates(self, samples: Batch, n_updates: int, n_converging: int) -> Result | None:
         """Makes updates, each on its share of samples; None, and nothing, for other samples.
 
         Args:
             samples: The samples of all the updates.
             n_updates: How many updates.
-            n_settling: After how many of them, the first ones, σ is found anew.
+            n_converging: After how many of them, the first ones, σ is found anew.
 
         Returns:
             What the last update returns.
@@ -90,7 +90,7 @@ def require_acceleration() -> None:
 
 
 def is_wanted(asked: bool | Literal["auto"], n_updates: float, device: torch.device) -> bool:
-    """Says whether to accelerate so many updates; where nobody has said, if it saves time.
+    """Returns whether to accelerate so many updates; under "auto", if that saves time.
 
     Raises:
         ConfigError: It is asked for, and the package is missing.
@@ -152,11 +152,11 @@ class Acceleration:
         if isinstance(policy, SpectralPolicyMixin):
             policy.replaced_refine = updates.refine
 
-    def make_updates(self, samples: Batch, n_updates: int, n_settling: int) -> Result | None:
-        """Makes updates as `AcceleratedUpdates.make_updates`; None without any."""
+    def run_updates(self, samples: Batch, n_updates: int, n_converging: int) -> Result | None:
+        """Makes updates as `AcceleratedUpdates.run_updates`; None without any."""
         if self.updates is None:
             return None
-        return self.updates.make_updates(samples, n_updates, n_settling)
+        return self.updates.run_updates(samples, n_updates, n_converging)
 
     def greedy_actions(self, observations: Any) -> Tensor | None:
         """Returns the greedy actions; None without accelerated ones for such observations."""

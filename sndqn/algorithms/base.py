@@ -5,7 +5,7 @@ Who calls whom, from a training to a gradient:
     learn                 a training: begin_learning, blocks, end_learning
       run_block           steps of all environments, and the updates that belong to them
         _sample_action    ε-greedy actions, the best ones by greedy_actions
-        send, receive     a step: the environments begin it, and answer (under_way.py)
+        send, receive     a step: the environments begin it, and answer (steps.py)
         train             updates, while the last step of the block is on its way
           draw_samples    samples from the replay, for several updates at once
           update          an update (update.py), or accelerated ones instead (acceleration.py)
@@ -13,7 +13,7 @@ Who calls whom, from a training to a gradient:
             step          the optimiser's step, and σ of the new weights
         complete          the transition is stored; then _on_step: target network, ε
 
-A variant says what its loss is, in `make_loss`, and nothing else.
+A variant gives a loss, by `make_loss`, the head that it needs, and the arguments of both.
 """
 
 import math
@@ -34,8 +34,8 @@ from torch import Tensor
 from sndqn.algorithms.acceleration import Acceleration, is_wanted, require_acceleration
 from sndqn.algorithms.exploration import ExplorationName, ExplorationSchedule
 from sndqn.algorithms.loss import Loss, Munchausen
+from sndqn.algorithms.steps import InterruptibleSteps
 from sndqn.algorithms.target_network import sync_target
-from sndqn.algorithms.under_way import StepsToTheEnd
 from sndqn.algorithms.update import Groups, Update, UpdateSettings
 from sndqn.envs.frames import frames_in
 from sndqn.errors import ConfigError, TrainingError
@@ -45,12 +45,12 @@ from sndqn.replay import Batch, FrameRing, PrioritizedFrameRing, as_batch, split
 
 # Adam's first steps move every weight by the learning rate: a power iteration lags by up to 12 % in
 # a layer of 256 x 256 at 0.004. Later ones keep within 2 % (docs/data/sigma.json).
-SETTLED_UPDATES = 100
+CONVERGED_UPDATES = 100
 # Batches drawn from the replay at once.
 _DRAWN_AT_ONCE = 8
 
 
-class ValueBasedAlgorithm(StepsToTheEnd):
+class ValueBasedAlgorithm(InterruptibleSteps):
     """Base of sndqn's algorithms over Stable-Baselines3's DQN, which it is and stays.
 
     Same arguments, callbacks, logger, saving and loading, same number of updates on the same
@@ -96,7 +96,7 @@ class ValueBasedAlgorithm(StepsToTheEnd):
 
     head: ClassVar[HeadName] = "linear"
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
-        **StepsToTheEnd.policy_aliases,
+        **InterruptibleSteps.policy_aliases,
         **POLICIES,
     }
     update: Update
@@ -164,7 +164,7 @@ class ValueBasedAlgorithm(StepsToTheEnd):
         munchausen = Munchausen(**self.munchausen_settings) if self.munchausen else None
         return self.gamma, self.double, munchausen
 
-    def update_settings(self) -> UpdateSettings:
+    def current_settings(self) -> UpdateSettings:
         """Returns what updates go by, by the attributes as they are now."""
         return UpdateSettings(
             self.make_loss(),
@@ -178,7 +178,7 @@ class ValueBasedAlgorithm(StepsToTheEnd):
 
         To be called when networks or optimiser were replaced. Arguments as those of `Update`.
         """
-        self.update = Update(self.policy, self.update_settings(), groups)
+        self.update = Update(self.policy, self.current_settings(), groups)
         self.acceleration = Acceleration(self.update)
 
     def _setup_model(self) -> None:
@@ -274,7 +274,7 @@ class ValueBasedAlgorithm(StepsToTheEnd):
     ) -> BaseCallback:
         """Does what comes before the first block of a training; arguments as `learn`'s."""
         tb_log_name = tb_log_name or type(self).__name__
-        self.settle()
+        self.finish_step()
         begins_anew = reset_num_timesteps or self.was_moved()
         if begins_anew:
             self.leave_games()
@@ -285,14 +285,14 @@ class ValueBasedAlgorithm(StepsToTheEnd):
             self.have_begun()
         self.policy.set_training_mode(False)  # as updates leave it
         self._trust_sigma(True)  # which updates and `_on_step` keep current
-        self.update.settings = self.update_settings()
+        self.update.settings = self.current_settings()
         self.acceleration.begin(self.will_compile(total_timesteps - self.num_timesteps))
         # Last, since a callback may give back the state of an earlier training.
         callback.on_training_start(locals(), globals())
         return callback
 
     def will_compile(self, total_timesteps: int) -> bool:
-        """Says whether a training of so many steps accelerates its updates.
+        """Returns whether a training of so many steps accelerates its updates.
 
         Raises:
             ConfigError: That is asked for, but the package `sndqn.acceleration` is missing.
@@ -303,11 +303,11 @@ class ValueBasedAlgorithm(StepsToTheEnd):
         return is_wanted(self.compile, n_updates, self.device) and self._has_one_array()
 
     def end_learning(self) -> None:
-        """Leaves mean weights, σ in nobody's trust, and no step under way."""
+        """Removes the noise, has layers check σ again, and finishes the step under way."""
         if isinstance(self.policy, SNDQNPolicy):
             self.policy.remove_noise()
         self._trust_sigma(False)
-        self.settle_quietly()
+        self.finish_step_quietly()
 
     def _trust_sigma(self, trusts: bool) -> None:
         if isinstance(self.policy, SpectralPolicyMixin):
@@ -413,18 +413,18 @@ class ValueBasedAlgorithm(StepsToTheEnd):
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """Makes so many updates of the online network on samples of the replay."""
         self._update_learning_rate(self.policy.optimizer)
-        self.update.settings = self.update_settings()
-        n_settling = max(SETTLED_UPDATES - self._n_updates, 0)
+        self.update.settings = self.current_settings()
+        n_converging = max(CONVERGED_UPDATES - self._n_updates, 0)
         at_once = self._n_drawn_at_once
         for first in range(0, gradient_steps, at_once):
             n_updates = min(gradient_steps - first, at_once)
             samples = self.draw_samples(n_updates * batch_size)
             if self.acceleration.due:
                 self.acceleration.prepare(samples, n_updates, self._last_obs)
-            last = self.acceleration.make_updates(samples, n_updates, n_settling)
+            last = self.acceleration.run_updates(samples, n_updates, n_converging)
             if last is None:
                 for index, batch in enumerate(split(samples, batch_size)):
-                    last = self.update(batch, settle=index < n_settling)
+                    last = self.update(batch, converge=index < n_converging)
             assert last is not None
             priorities, self._train_logs = last
             if self.prioritized:
@@ -455,7 +455,7 @@ class ValueBasedAlgorithm(StepsToTheEnd):
 
     def prepare_acceleration(self) -> None:
         """Prepares accelerated updates ahead of the first `train`; draws samples like it."""
-        self.update.settings = self.update_settings()
+        self.update.settings = self.current_settings()
         n_updates = min(max(self.gradient_steps, 1), self._n_drawn_at_once)
         samples = self.draw_samples(n_updates * self.batch_size)
         self.acceleration.prepare(samples, n_updates, self._last_obs)

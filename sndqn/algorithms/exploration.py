@@ -52,7 +52,7 @@ class ExplorationSchedule:
             )
 
     def __call__(self, progress_remaining: float) -> float:
-        """Gives ε where so much of the training remains, from 1 to 0."""
+        """Returns ε where so much of the training remains, from 1 to 0."""
         progress = 1 - progress_remaining
         if self.shape == "constant" or progress >= self.end:
             return self.final

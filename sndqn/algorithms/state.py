@@ -1,8 +1,8 @@
 """Everything an algorithm's further course depends on, its replay and environments aside.
 
 As named tensors and JSON data, to be taken and given back between two blocks: no step is under way
-then, and every transition is in the replay. Leaving out any one item is
-seen in the further course (`tests/algorithms/test_state.py`).
+then, and every transition is in the replay. A test leaves out each item in turn and sees training
+differ (`tests/algorithms/test_state.py`).
 """
 
 import random
@@ -29,7 +29,7 @@ _COUNTERS = (
 
 
 def get_state(model: ValueBasedAlgorithm) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Gives the state of an algorithm and of the global random number generators.
+    """Returns the state of an algorithm and of the global random number generators.
 
     Returns:
         Tensors by name, copies on the CPU, and JSON data.
@@ -64,7 +64,7 @@ def get_state(model: ValueBasedAlgorithm) -> tuple[dict[str, Tensor], dict[str, 
 def set_state(
     model: ValueBasedAlgorithm, tensors: Mapping[str, Tensor], data: Mapping[str, Any]
 ) -> None:
-    """Gives an algorithm, made from the same configuration, the state of another.
+    """Returns an algorithm, made from the same configuration, the state of another.
 
     Raises:
         ConfigError: The state is not of such an algorithm: a tensor is missing, superfluous or of

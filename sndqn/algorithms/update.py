@@ -75,18 +75,18 @@ class Update:
         self.parameters = [p for p in online.parameters() if p.requires_grad]
         self.groups = groups or [(0, self.parameters)]
 
-    def __call__(self, batch: Batch, *, settle: bool = False) -> Result:
+    def __call__(self, batch: Batch, *, converge: bool = False) -> Result:
         """Makes an update.
 
         Args:
             batch: The samples.
-            settle: Whether σ is found anew afterwards, not by one power iteration.
+            converge: Whether σ is found anew afterwards, not by one power iteration.
         """
         self.draw_noise()
         gradients, priorities, logs = self.gradients(batch)
         self.step(gradients)
-        if settle:
-            self.settle_sigma()
+        if converge:
+            self.converge_sigma()
         return priorities, logs
 
     def gradients(self, batch: Batch) -> Gradients:
@@ -143,10 +143,10 @@ class Update:
         ours = isinstance(policy, SpectralPolicyMixin) and isinstance(optimizer, Adam)
         return ours and cast(Adam, optimizer).makes_own_steps
 
-    def settle_sigma(self) -> None:
+    def converge_sigma(self) -> None:
         """Finds σ anew, where there is any, after a step that may have moved the weights far."""
         if isinstance(self.policy, SpectralPolicyMixin):
-            self.policy.settle_sigma()
+            self.policy.converge_sigma()
 
     def draw_noise(self) -> None:
         """Draws new noise for noisy layers, where there are any."""

@@ -13,7 +13,7 @@ from sndqn.envs.settings import (
     MinAtarSettings,
     settings_from_dict,
 )
-from sndqn.envs.typed import (
+from sndqn.envs.user_code import (
     import_typed,
     split_module,
     use_wrapper,

@@ -13,7 +13,7 @@ from gymnasium.wrappers import TimeLimit
 
 from sndqn.envs.observations import ArrangedObservations
 from sndqn.envs.settings import ControlSettings
-from sndqn.envs.typed import wrapped
+from sndqn.envs.user_code import wrapped
 from sndqn.errors import (
     ConfigError,
     EnvironmentNameError,

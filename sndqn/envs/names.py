@@ -17,7 +17,7 @@ from sndqn.envs.settings import (
     MinAtarSettings,
     title_of,
 )
-from sndqn.envs.typed import import_typed, split_module
+from sndqn.envs.user_code import import_typed, split_module
 from sndqn.errors import (
     ConfigError,
     EnvironmentNameError,

@@ -35,7 +35,7 @@ _MODULE = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
 MINATAR_GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 
 
-#: Values of fields that a file leaves out, where they are not the defaults.
+#: Values that files from before a field stand for, where they are not its default.
 _ABSENT: dict[str, Any] = {"arranged": False}
 
 

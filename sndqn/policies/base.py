@@ -76,7 +76,7 @@ class SpectralPolicyMixin:
         self.replaced_refine: Callable[[], object] | None = None
         self._normalised = [m for m in online.modules() if isinstance(m, SpectralLayer)]
         for layer in self._normalised:
-            layer.refined_outside = True
+            layer.iterates_in_forward = False
         self.optimizer: Any
         self._steering: Any = None
         scheduler = getattr(online, "scheduler", None)
@@ -121,10 +121,10 @@ class SpectralPolicyMixin:
         for layer in self._normalised:
             layer.refine()
 
-    def settle_sigma(self) -> None:
+    def converge_sigma(self) -> None:
         """Finds σ anew, after an optimiser step that moved the weights far."""
         for layer in self._normalised:
-            layer.settle()
+            layer.converge()
 
     def parameters_to_vector(self) -> np.ndarray:
         """Returns all parameters one after the other, whatever their memory format."""

@@ -9,6 +9,7 @@ from torch import nn
 from sndqn.diagnostics import convolved_sizes, quick_sigma
 from sndqn.diagnostics.tables import spectral_sentence
 from sndqn.networks import SpectralSettings
+from sndqn.policies.base import SpectralPolicyMixin
 from sndqn.spectral import SpectralLayer, weight_layers
 from sndqn.spectral.norms import Pair
 from sndqn.spectral.spectral_layer import ConvNorm
@@ -17,7 +18,7 @@ from sndqn.spectral.spectral_layer import ConvNorm
 def measure_sigma(
     network: nn.Module, sizes: dict[nn.Module, Pair], conv_norm: ConvNorm
 ) -> dict[str, float]:
-    """Returns σ of every weight layer's weight by dotted name, in milliseconds.
+    """Returns σ of every weight layer's weight, by dotted name. Takes milliseconds.
 
     That of a normalised layer is the one it divides by; a plain layer's is estimated from its
     weight. Nothing is drawn and nothing moves.
@@ -69,8 +70,9 @@ class SigmaCallback(BaseCallback):
         self.sizes = convolved_sizes(self.network, self.model.observation_space)
         self.next_at = self.num_timesteps
         if self.verbose:
-            plain = SpectralSettings(layers="none")
-            settings = getattr(self.model.policy, "spectral_settings", plain)
+            policy: Any = self.model.policy
+            ours = isinstance(policy, SpectralPolicyMixin)
+            settings = policy.spec.spectral if ours else SpectralSettings(layers="none")
             found = measure_sigma(self.network, self.sizes, self.conv_norm)
             words = ", ".join(f"{name} {sigma:.3g}" for name, sigma in found.items())
             print(f"{spectral_sentence(self.network, settings)}. σ of the weights: {words}")

@@ -49,11 +49,11 @@ def spectral_norm(
             "whose weight something else makes, such as weight_norm or pruning: remove that first"
         )
     if type(layer) is nn.Linear:
-        linear = _reborn(layer, SpectralLinear)
+        linear = _same_layer_as(layer, SpectralLinear)
         linear._setup_spectral(bound, mode, n_power_iterations, grad_through_norm)
         return linear
     if type(layer) is nn.Conv2d:
-        convolution = _reborn(layer, SpectralConv2d)
+        convolution = _same_layer_as(layer, SpectralConv2d)
         convolution._setup_convolution(input_size, conv_norm)
         convolution._setup_spectral(bound, mode, n_power_iterations, grad_through_norm)
         return convolution
@@ -63,13 +63,13 @@ def spectral_norm(
 
 
 def remove_spectral_norm(module: nn.Module) -> nn.Module:
-    """Gives the module with plain layers in place of normalised ones, computing the same.
+    """Returns the module with plain layers in place of normalised ones, computing the same.
 
     The scale of evaluation mode is folded into the weights, as new parameters. A normalised layer
     is answered with its plain counterpart; in any other module the layers are replaced in place.
     """
     if isinstance(module, SpectralLayer):
-        plain = _reborn(module, nn.Linear if isinstance(module, nn.Linear) else nn.Conv2d)
+        plain = _same_layer_as(module, nn.Linear if isinstance(module, nn.Linear) else nn.Conv2d)
         plain._buffers = {}
         plain.weight = nn.Parameter(module.effective_weight.detach().clone())
         if module.divides_output is not None and isinstance(module.bias, Tensor):
@@ -140,8 +140,8 @@ def _spectral_layers(module: nn.Module) -> list[tuple[str, SpectralLayer]]:
     return [(n, m) for n, m in module.named_modules() if isinstance(m, SpectralLayer)]
 
 
-def _reborn(layer: nn.Module, cls: type[M]) -> M:
-    """Gives a module of another class with the layer's parameters, hooks and settings.
+def _same_layer_as(layer: nn.Module, cls: type[M]) -> M:
+    """Makes a module of another class with the layer's parameters, hooks and settings.
 
     Not by its constructor, which would draw from torch's random state and so change every weight
     made after it: a network must start equal with and without normalisation.

@@ -1,4 +1,4 @@
-"""The factor that holds a layer under its norm, and its gradient."""
+"""The factor that holds a layer to its bound, and its gradient."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -12,14 +12,14 @@ from sndqn.spectral.subspace import TINY
 Mode = Literal["normalize", "shrink", "track"]
 
 
-class Hold(NamedTuple):
-    """How a layer is held: the factor on its output as a function of σ."""
+class Constraint(NamedTuple):
+    """What a layer is held to: the factor on its output as a function of σ."""
 
     bound: Tensor
     mode: Mode
 
     def scale_of(self, sigma: Tensor) -> Tensor:
-        """Gives bound / σ, at most 1 when shrinking, 1 when only tracking; 1 for a zero weight."""
+        """Computes bound / σ, at most 1 when shrinking; 1 when tracking, or for a zero weight."""
         if self.mode == "track":
             return torch.ones_like(self.bound)
         ceiling = self.bound / sigma.clamp_min(TINY)
@@ -28,7 +28,7 @@ class Hold(NamedTuple):
         return torch.where(sigma > TINY, ceiling, 1.0)
 
     def slope_of(self, scale: Tensor) -> Tensor:
-        """Gives the derivative of the factor by σ, from the factor: -bound / σ².
+        """Computes the derivative of the factor by σ, from the factor: -bound / σ².
 
         Where the factor is constant because the weight is zero, it is multiplied by zero anyway.
         """
@@ -50,7 +50,7 @@ class NormOf(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Gives the gradient of W."""
+        """Computes the gradient of W."""
         u, v = ctx.saved_tensors
         return grad * ctx.linear_map.slope(u, v), None, None, None, None
 
@@ -64,20 +64,26 @@ class LinearThroughNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, u: Tensor, v: Tensor, scale: Tensor, hold: Hold
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        u: Tensor,
+        v: Tensor,
+        scale: Tensor,
+        constraint: Constraint,
     ) -> Tensor:
         """Takes x (batch, in), W (out, in), u (out,), v (in,) and s; gives z (batch, out)."""
         z = F.linear(x, weight)
         ctx.save_for_backward(x, weight, u, v, scale, z)
-        ctx.hold = hold
+        ctx.constraint = constraint
         return z * scale
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Gives the gradients of x and W."""
+        """Computes the gradients of x and W."""
         x, weight, u, v, scale, z = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted: let autograd see every step
-            z = F.linear(x, weight) * ctx.hold.scale_of(norm_along(matrix_map(weight), u, v))
+            z = F.linear(x, weight) * ctx.constraint.scale_of(norm_along(matrix_map(weight), u, v))
             needed = [
                 t for t, needs in zip((x, weight), ctx.needs_input_grad, strict=False) if needs
             ]
@@ -89,7 +95,7 @@ class LinearThroughNorm(torch.autograd.Function):
         grad_x = grad_z @ weight if ctx.needs_input_grad[0] else None
         grad_weight = None
         if ctx.needs_input_grad[1]:
-            grad_sigma = torch.sum(ctx.hold.slope_of(scale) * grad * z)
+            grad_sigma = torch.sum(ctx.constraint.slope_of(scale) * grad * z)
             # The rank-1 term is one more sample of the batch: the same product adds it.
             outputs = torch.cat([grad_z, (u * grad_sigma)[None]])
             grad_weight = outputs.t() @ torch.cat([x, v[None]])
@@ -97,5 +103,5 @@ class LinearThroughNorm(torch.autograd.Function):
 
 
 def norm_along(linear_map: LinearMap, u: Tensor, v: Tensor) -> Tensor:
-    """Gives uᵀ A v, which is σ for A's top vectors, by operations that autograd follows."""
+    """Computes uᵀ A v, which is σ for A's top vectors, by operations that autograd follows."""
     return (u * linear_map.apply(v[None])[0]).sum()

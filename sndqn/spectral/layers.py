@@ -11,7 +11,7 @@ from sndqn.errors import ConfigError
 from sndqn.spectral.functional import LinearThroughNorm, Mode, NormOf
 from sndqn.spectral.norms import LinearMap, Pair, TopVectors, convolution_map, matrix_map
 from sndqn.spectral.spectral_layer import Bound, ConvNorm, SpectralLayer
-from sndqn.spectral.surroundings import autocasts, transformed, without_autocast
+from sndqn.spectral.torch_context import autocasts, transformed, without_autocast
 
 # Of a convolution's input, in numbers. More vectors of a larger one cost too much.
 _LARGE_INPUT = 2**12
@@ -66,12 +66,12 @@ class SpectralLinear(SpectralLayer, nn.Linear):
         if not self._differentiates_norm():
             z = F.linear(x, self.weight)
             if self.mode != "track":
-                z = z * self.hold.scale_of(top.sigma)
+                z = z * self.constraint.scale_of(top.sigma)
         elif self.weight.dtype == top.sigma.dtype and not (transformed() or autocasts(x.device)):
             # Copies: the buffers move in place at the next forward, maybe before this backward.
             u, v = top.u[0].clone(), top.v[0].clone()
-            scale, rows = self.hold.scale_of(top.sigma), x.reshape(-1, x.shape[-1])
-            z = LinearThroughNorm.apply(rows, self.weight, u, v, scale, self.hold)  # type: ignore[no-untyped-call]
+            scale, rows = self.constraint.scale_of(top.sigma), x.reshape(-1, x.shape[-1])
+            z = LinearThroughNorm.apply(rows, self.weight, u, v, scale, self.constraint)  # type: ignore[no-untyped-call]
             z = z.view(*x.shape[:-1], self.out_features)
         else:
             z = F.linear(x, self.weight) * self._scale_by_autograd(top)
@@ -164,7 +164,7 @@ class SpectralConv2d(SpectralLayer, nn.Conv2d):
         return 2 if few else super()._n_vectors()
 
     def norm_arguments(self) -> dict[str, Any]:
-        """Gives what `exact_norm` needs besides the weight: the operator's geometry."""
+        """Returns what `exact_norm` needs besides the weight: the operator's geometry."""
         if self.conv_norm == "kernel":
             return {}
         return {"input_size": self.input_size, **self._geometry()}
@@ -187,10 +187,10 @@ class SpectralConv2d(SpectralLayer, nn.Conv2d):
 
     def _differentiable_scale(self, top: TopVectors) -> Tensor:
         if not self._differentiates_norm():
-            return self.hold.scale_of(top.sigma)
+            return self.constraint.scale_of(top.sigma)
         if transformed() or self.weight.dtype != top.sigma.dtype:
             return self._scale_by_autograd(top)
         # Copies, as the buffers move in place.
         u, v, sigma = top.u[0].clone(), top.v[0].clone(), top.sigma.clone()
         sigma = NormOf.apply(self.weight, u, v, sigma, self._map)  # type: ignore[no-untyped-call]
-        return self.hold.scale_of(sigma)
+        return self.constraint.scale_of(sigma)

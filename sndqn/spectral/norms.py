@@ -38,7 +38,7 @@ class LinearMap(NamedTuple):
 
 
 def matrix_map(weight: Tensor) -> LinearMap:
-    """Gives the map of a weight read as a matrix: its first dimension against all the others.
+    """Returns the map of a weight read as a matrix: its first dimension against all the others.
 
     Args:
         weight: Shape (out, in) or, for the flattened-kernel norm of a convolution (Miyato et al.,
@@ -62,7 +62,7 @@ def convolution_map(
     dilation: Pair = (1, 1),
     groups: int = 1,
 ) -> LinearMap:
-    """Gives the operator of a zero-padded convolution at its real input size.
+    """Returns the operator of a zero-padded convolution at its real input size.
 
     This is the norm the SN-DQN paper's code uses, after Gouk et al. (arXiv 1804.04368).
 
@@ -210,7 +210,7 @@ class _Basis:
         self._k += 1
 
     def orthogonalise(self, x: Tensor) -> tuple[Tensor, float]:
-        """Removes from x what lies in the span; gives its direction and its length."""
+        """Removes from x its part in the span; returns the rest's direction and length."""
         q = self.vectors
         for _ in range(2):  # twice is enough (Kahan, Parlett): the first pass leaves rounding
             x = x - (q @ x) @ q
@@ -219,7 +219,7 @@ class _Basis:
 
 
 def _bidiagonal(diagonal: list[float], superdiagonal: list[float]) -> Tensor:
-    """Gives the (k, k + 1) matrix of A between the two bases."""
+    """Returns the (k, k + 1) matrix of A between the two bases."""
     k = len(diagonal)
     matrix = torch.zeros(k, k + 1, dtype=torch.float64)
     matrix.diagonal().copy_(torch.tensor(diagonal, dtype=torch.float64))
@@ -301,7 +301,7 @@ def _frequency_matrices(
     dilation: Pair = (1, 1),
     groups: int = 1,
 ) -> Tensor:
-    """Gives the matrices of the circular convolution that contains a zero-padded one.
+    """Returns the matrices of the circular convolution that contains a zero-padded one.
 
     The grid is the padded input, rounded up to a multiple of the stride: no kept output wraps
     around. Space-to-depth makes the stride 1 there: each s x s cell becomes s² channels.

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from sndqn.errors import ConfigError
-from sndqn.spectral.functional import Hold, Mode
+from sndqn.spectral.functional import Constraint, Mode
 from sndqn.spectral.spectral_layer import SpectralLayer
 
 SchedulerName = Literal["none", "div_out", "div_grad", "mul_eps", "div_lr"]
@@ -76,15 +76,15 @@ class SpectralScheduler:
         return "shrink" if self.one_sided else "normalize"
 
     def layer_factor(self, layer: SpectralLayer) -> Tensor:
-        """Gives σ/bound of a layer, at least 1 where one-sided; a scalar tensor."""
-        return Hold(layer.bound, self._mode).scale_of(layer.sigma).reciprocal()
+        """Returns σ/bound of a layer, at least 1 where one-sided; a scalar tensor."""
+        return Constraint(layer.bound, self._mode).scale_of(layer.sigma).reciprocal()
 
     def product(self) -> Tensor:
-        """Gives the product of the tracked layers' factors, a scalar tensor."""
+        """Returns the product of the tracked layers' factors, a scalar tensor."""
         return torch.stack([self.layer_factor(layer) for layer in self.layers]).prod()
 
     def factors(self, parameters: Sequence[Tensor]) -> list[Tensor]:
-        """Gives the factor R of each parameter, scalar tensors."""
+        """Returns the factor R of each parameter, scalar tensors."""
         with torch.no_grad():
             if self.form == "product":
                 return [self.product()] * len(parameters)

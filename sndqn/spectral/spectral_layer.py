@@ -1,8 +1,8 @@
-"""What the normalised layers share: power iteration, scale, and following a weight that moves.
+"""The base of the normalised layers: power iteration, scale, and following a weight that moves.
 
 A normalised layer is a layer: `weight` stays an ordinary parameter with its ordinary name. A linear
 layer scales its output instead of its weight, (W/σ) x = (W x)/σ, which is exact and spares several
-passes over the largest matrix of a network. What the power iteration knows lives in buffers named
+passes over the largest matrix of a network. What the power iteration knows is in buffers named
 `running_*`, updated in place: Stable-Baselines3 copies buffers of that name to its target networks
 at each hard update, and no others.
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sndqn.errors import ConfigError
-from sndqn.spectral.functional import Hold, Mode, norm_along
+from sndqn.spectral.functional import Constraint, Mode, norm_along
 from sndqn.spectral.norms import (
     LinearMap,
     TopVectors,
@@ -27,7 +27,7 @@ from sndqn.spectral.norms import (
     top_vectors,
 )
 from sndqn.spectral.subspace import TINY, orthonormal, ritz
-from sndqn.spectral.surroundings import only_recorded, transformed, without_autocast, working_dtype
+from sndqn.spectral.torch_context import only_recorded, transformed, without_autocast, working_dtype
 
 ConvNorm = Literal["operator", "kernel"]
 Bound = float | Literal["initial"]
@@ -38,10 +38,10 @@ SETTINGS = (
     "n_power_iterations",
     "grad_through_norm",
     "bound_is_initial",
-    "refined_outside",
+    "iterates_in_forward",
     "trusts_sigma",
     "divides_output",
-    "_awaited_bound",
+    "_pending_bound",
 )
 
 # Outputs of a layer whose σ is found by one eigendecomposition: 1 ms for 64, 3 ms for 128.
@@ -50,8 +50,8 @@ _SMALL = 128
 # with more the vectors say little of the new weight.
 _ROUNDING, _JUMP = 1e-4, 0.1
 # A σ that one more power iteration changes by less, relatively, is taken for found.
-_SETTLED, _MOST_ITERATIONS = 1e-4, 30
-# Iterations where Python can look at no number, and so not at whether σ is found.
+_CONVERGED, _MOST_ITERATIONS = 1e-4, 30
+# Iterations where Python cannot look at σ, as under torch.func.
 _BLIND_ITERATIONS = 4
 
 
@@ -59,14 +59,14 @@ class SpectralLayer(nn.Module):
     """What the normalised layers share: the power iteration, the scale, and their state.
 
     In training mode each forward pass refines σ by `n_power_iterations` steps of power iteration.
-    Whoever steps the optimiser can do better: set `refined_outside`, and call `refine()` after each
-    step. Then σ belongs to the new weight at once, and the iteration is made once however many
-    passes there are.
+    Code that owns the optimiser can do better: set `iterates_in_forward` to False, and call
+    `refine()` after each step. Then σ is the new weight's at once, and there is one iteration a
+    step, however many forward passes.
 
     In evaluation mode the layer looks whether its stored σ and vectors still fit the weight, and
-    finds them again where somebody has moved it: a target network that follows by its parameters
-    alone keeps its bound. That takes one product with the vectors a pass. Whoever keeps σ current
-    sets `trusts_sigma` to spare it.
+    finds them again if it was moved: a target network that follows by its parameters alone keeps
+    its bound. That takes one product with the vectors a pass. Code that keeps σ current sets
+    `trusts_sigma` to spare it.
 
     The iteration carries a few vectors at once (subspace iteration with Rayleigh-Ritz: Golub and
     Van Loan, Matrix Computations, 8.2). A single one lags wherever training makes another singular
@@ -84,8 +84,8 @@ class SpectralLayer(nn.Module):
             and leaves the layer as it is.
         n_power_iterations: Steps of power iteration in each training-mode forward pass.
         grad_through_norm: Whether gradients see that σ depends on the weight.
-        refined_outside: Whether forward passes leave the iteration to someone else's `refine()`;
-            False by default.
+        iterates_in_forward: Whether forward passes in training mode make the power iterations, True
+            by default, or leave them to calls of `refine()`.
         trusts_sigma: Whether evaluation mode reads the stored σ without looking whether the weight
             has moved; False by default.
         divides_output: A tracked layer's whole output, bias and all, is scaled as this mode would
@@ -101,16 +101,16 @@ class SpectralLayer(nn.Module):
     n_power_iterations: int
     grad_through_norm: bool
     bound_is_initial: bool
-    refined_outside: bool
+    iterates_in_forward: bool
     trusts_sigma: bool
     divides_output: Mode | None
 
     def _linear_map(self, weight: Tensor) -> LinearMap:
-        """Gives a weight of the layer's shape as a map of one input to one output."""
+        """Returns a weight of the layer's shape as a map of one input to one output."""
         raise NotImplementedError
 
     def norm_arguments(self) -> dict[str, Any]:
-        """Gives what `exact_norm` needs besides the weight."""
+        """Returns what `exact_norm` needs besides the weight."""
         return {}
 
     @property
@@ -131,7 +131,7 @@ class SpectralLayer(nn.Module):
         self.n_power_iterations = n_power_iterations
         self.grad_through_norm = grad_through_norm
         self.bound_is_initial = bound == "initial"
-        self.refined_outside = False
+        self.iterates_in_forward = True
         self.trusts_sigma = False
         self.divides_output = None
         like, dtype = self.weight.detach(), working_dtype(self.weight.dtype)
@@ -151,14 +151,14 @@ class SpectralLayer(nn.Module):
         self.register_buffer("running_v", v)
         self.register_buffer("running_sigma", like.new_zeros((), dtype=dtype))
         self.register_buffer("bound", like.new_zeros((), dtype=dtype))
-        self._awaited_bound: Bound | None = bound
-        self._find_first_sigma()
+        self._pending_bound: Bound | None = bound
+        self._init_sigma()
 
-    def _find_first_sigma(self) -> None:
-        """Finds σ of a weight that is there for the first time: on the meta device it is not."""
-        if self._awaited_bound is None or self.weight.is_meta:
+    def _init_sigma(self) -> None:
+        """Finds σ of a new weight, once it has values: on the meta device it has none."""
+        if self._pending_bound is None or self.weight.is_meta:
             return
-        bound, self._awaited_bound = self._awaited_bound, None
+        bound, self._pending_bound = self._pending_bound, None
         for name in _STATE:
             if self.get_buffer(name).is_meta:
                 here = torch.zeros_like(self.get_buffer(name), device=self.weight.device)
@@ -169,7 +169,7 @@ class SpectralLayer(nn.Module):
             self._hold_initial_norm()
 
     def _n_vectors(self) -> int:
-        """Gives how many vectors are followed at once."""
+        """Returns how many vectors are followed at once."""
         # Over 600 to 2400 steps of DQN on CartPole the 64 x 64 hidden layer's σ was underestimated
         # at worst by 2.9 to 23 % with 1, 2.7 to 7.3 % with 4, 0.04 to 1 % with 8 (from low to high
         # learning rates).
@@ -177,10 +177,10 @@ class SpectralLayer(nn.Module):
 
     @torch.no_grad()
     def reset_sigma(self) -> None:
-        """Finds σ and its vectors afresh, to about 1e-6, whatever the buffers held."""
+        """Computes σ and its vectors anew, to about 1e-6, whatever the buffers held."""
         linear_map, n = self._map, len(self.running_u)
         self.running_sigma.zero_()
-        if self._is_small:  # among as many vectors as there are outputs are the top ones
+        if self._is_small:  # as many vectors as outputs span the top ones
             every = torch.eye(self.running_u[0].numel()).to(self.running_u)
             top = top_vectors(linear_map, every.view(-1, *linear_map.out_shape))
             self._store(TopVectors(top.u[:n], top.v[:n], top.sigma))
@@ -224,7 +224,7 @@ class SpectralLayer(nn.Module):
 
     @torch.no_grad()
     def _iterated(self, n_iterations: int) -> TopVectors:
-        """Gives what so many power iterations find, and stores nothing."""
+        """Returns what so many power iterations find, and stores nothing."""
         top = self._stored
         for _ in range(n_iterations):
             top = subspace_iteration(self._map, top.v)
@@ -232,12 +232,12 @@ class SpectralLayer(nn.Module):
 
     @torch.no_grad()
     def stretch_of_vectors(self) -> Tensor:
-        """Gives by how much the weight stretches the stored left vectors: never above σ."""
+        """Computes how far the weight stretches the stored left vectors: never above σ."""
         return ritz(self._map.adjoint(self.running_u))[1]
 
     def _refined(self) -> TopVectors:
-        """Gives σ and its vectors for a pass in training mode."""
-        if self.refined_outside:
+        """Returns σ and its vectors for a pass in training mode."""
+        if not self.iterates_in_forward:
             return self._stored
         if transformed():
             return self._iterated(self.n_power_iterations)
@@ -245,7 +245,7 @@ class SpectralLayer(nn.Module):
         return self._stored
 
     def _followed(self) -> TopVectors:
-        """Gives σ and its vectors for a pass in evaluation mode."""
+        """Returns σ and its vectors for a pass in evaluation mode."""
         if self.trusts_sigma:
             return self._stored
         if only_recorded() or transformed() or self.weight.is_meta:
@@ -255,36 +255,36 @@ class SpectralLayer(nn.Module):
 
     @torch.no_grad()
     def follow_weight(self) -> None:
-        """Brings what is stored up to the weight, if somebody has moved it.
+        """Brings σ and its vectors up to the weight, if it was moved.
 
-        It fits a weight where Aᵀ u = σ v for each pair. After a small move of a large weight a few
-        power iterations lead back there; else all is found afresh. A move that is orthogonal to
-        every left vector is not seen.
+        They fit the weight if Aᵀ u = σ v for each pair. After a small move of a large weight a few
+        power iterations lead back there; otherwise all is computed anew. A move that is orthogonal
+        to every left vector is not seen.
         """
         misfit = self._map.adjoint(self.running_u) - self.running_sigma * self.running_v
         moved, sigma = float(torch.linalg.vector_norm(misfit)), float(self.running_sigma)
         if sigma > TINY and moved <= _ROUNDING * sigma:
             return
         if sigma > TINY and moved <= _JUMP * sigma:
-            self.settle()
+            self.converge()
         else:  # or what was moved is not finite
             self.reset_sigma()
 
     @torch.no_grad()
-    def settle(self) -> None:
-        """Iterates until σ stands still; finds it at once where the layer is small."""
+    def converge(self) -> None:
+        """Iterates until σ stands still; computes it at once where the layer is small."""
         if self._is_small:
             self.reset_sigma()
             return
         for _ in range(_MOST_ITERATIONS):
             before = float(self.running_sigma)
             self.power_iteration(2)
-            if abs(float(self.running_sigma) - before) <= _SETTLED * before:
+            if abs(float(self.running_sigma) - before) <= _CONVERGED * before:
                 return
 
     def _top(self) -> TopVectors:
-        """Gives σ and its vectors for a pass."""
-        self._find_first_sigma()
+        """Returns σ and its vectors for a pass."""
+        self._init_sigma()
         with without_autocast(self.weight.device):
             return self._refined() if self.training else self._followed()
 
@@ -293,35 +293,35 @@ class SpectralLayer(nn.Module):
         return held and self.training and torch.is_grad_enabled()
 
     def _scale_by_autograd(self, top: TopVectors) -> Tensor:
-        """Gives the scale by plain operations, for what differentiates in ways of its own."""
+        """Computes the scale by plain operations, which torch.func can differentiate."""
         weight = self.weight.to(top.sigma.dtype)
-        return self.hold.scale_of(norm_along(self._linear_map(weight), top.u[0], top.v[0]))
+        return self.constraint.scale_of(norm_along(self._linear_map(weight), top.u[0], top.v[0]))
 
     @property
-    def hold(self) -> Hold:
+    def constraint(self) -> Constraint:
         """The factor on the output as a function of σ."""
-        return Hold(self.bound, self.mode)
+        return Constraint(self.bound, self.mode)
 
     @property
     def sigma(self) -> Tensor:
         """The raw weight's σ by which the layer acts, a scalar tensor."""
-        self._find_first_sigma()
+        self._init_sigma()
         return self.running_sigma if self.training else self._followed().sigma
 
     @property
     def scale(self) -> Tensor:
         """The factor on the output by `sigma`; a scalar tensor."""
-        return self.hold.scale_of(self.sigma)
+        return self.constraint.scale_of(self.sigma)
 
     @property
     def output_scale(self) -> Tensor:
         """The factor on the whole output, bias and all; 1 but for `divides_output`."""
-        return Hold(self.bound, self.divides_output or "track").scale_of(self.sigma)
+        return Constraint(self.bound, self.divides_output or "track").scale_of(self.sigma)
 
     def _finish(self, z: Tensor, sigma: Tensor) -> Tensor:
         if self.divides_output is None:
             return z
-        return z * Hold(self.bound, self.divides_output).scale_of(sigma)
+        return z * Constraint(self.bound, self.divides_output).scale_of(sigma)
 
     @property
     def effective_weight(self) -> Tensor:
@@ -353,13 +353,13 @@ class SpectralLayer(nn.Module):
         state_dict = {**state_dict, **{prefix + name: self.get_buffer(name) for name in own}}
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         if vectors is not None:
-            self._awaited_bound = None
+            self._pending_bound = None
             if own:
                 sigma = self.running_sigma.clone()
                 self.reset_sigma()
                 self.running_sigma.copy_(sigma)
-        elif self._awaited_bound is not None:
-            self._find_first_sigma()
+        elif self._pending_bound is not None:
+            self._init_sigma()
         elif own:
             self.reset_sigma()
             if self.bound_is_initial:
@@ -377,6 +377,6 @@ class SpectralLayer(nn.Module):
 
     def extra_repr(self) -> str:
         """Adds the spectral settings to the plain layer's own."""
-        bound = f"{float(self.bound):g}" if self._awaited_bound is None else self._awaited_bound
+        bound = f"{float(self.bound):g}" if self._pending_bound is None else self._pending_bound
         bound = "initial" if self.bound_is_initial else bound
         return f"{super().extra_repr()}, bound={bound}, mode={self.mode}"

@@ -40,7 +40,7 @@ class Checkpoints:
     def __init__(self, store: CheckpointStore, tasks: Sequence[TaskState]) -> None:
         self.store = store
         self.tasks = tasks
-        # Where the chunks of each replay lie, by their numbers.
+        # References to the chunks of each replay, by number.
         self._chunks: list[dict[int, Any]] = [{} for _ in tasks]
 
     def save_chunks(self) -> None:

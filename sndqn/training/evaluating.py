@@ -30,11 +30,11 @@ def evaluation_protocol(config: TrainConfig) -> EvaluationProtocol:
 
 
 def protocol_of(agent: Agent, folder: RunFolder) -> EvaluationProtocol:
-    """Returns the protocol of an agent's training; that of the defaults, where nobody knows it.
+    """Returns the protocol of an agent's training; that of the defaults, if it is unknown.
 
     Args:
         agent: The agent.
-        folder: Where it lies; a run's has the configuration.
+        folder: Its folder; a run's has the configuration.
     """
     if folder.config.is_file():
         return evaluation_protocol(make_config(read_config(str(folder.config))))

@@ -102,7 +102,7 @@ def _is_trained(run: RunFolder) -> bool:
 def _note_resumption(
     run: RunFolder, checkpoint: Checkpoint | None, trained: bool, console: Console
 ) -> None:
-    """Says where a run goes on, and keeps that in provenance.json."""
+    """Returns where a run goes on, and keeps that in provenance.json."""
     for line in [] if checkpoint is None else checkpoint.skipped:
         say(console, f"Passed over a damaged checkpoint, {line}", style="yellow")
     step = 0 if checkpoint is None else checkpoint.step

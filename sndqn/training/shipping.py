@@ -65,7 +65,7 @@ def add_agent(run: RunFolder, name: str, evaluated: RunFolder | None = None) -> 
     write_episodes(folder.episodes, traces)
     shutil.copyfile(run.agent, folder.agent)
     shutil.copyfile(evaluated.evaluation, folder.evaluation)
-    # Where the run lay on its machine is nobody else's.
+    # A path on the machine of the training means nothing elsewhere.
     write_text(folder.config, config.model_copy(update={"runs_dir": "runs"}).to_yaml())
     write_text(folder.path / "README.md", card(whole_name, agent, record, provenance))
     write_index()

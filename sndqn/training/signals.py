@@ -23,8 +23,8 @@ class TrainingStopped(KeyboardInterrupt):
 class StopSignals:
     """Takes SIGINT and SIGTERM as a wish: `with StopSignals() as stop:`.
 
-    The first one is only remembered, for whoever looks at `requested` where the state is whole. The
-    second one acts as if nobody had waited for it. Outside the main thread, signals stay as they
+    The first signal sets `requested`; training stops at the next point where its state is whole. A
+    second one acts at once, as if this were not here. Outside the main thread, signals stay as they
     were.
 
     Attributes:

@@ -36,7 +36,7 @@ class TaskState:
         model: The algorithm, whose environments keep a journal.
         network: Its network's description.
         console: Where to say what happens.
-        run: The folder, for whoever trains to set.
+        run: The folder, set before training.
         callbacks: What happens every so often, once training begins; the same and in the same order
             whenever the task is made.
     """

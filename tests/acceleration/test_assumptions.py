@@ -28,7 +28,7 @@ def filled(variant: Variant = ("DQN", "plain"), **kwargs: Any) -> Any:
 def change(model: Any, name: str, value: Any) -> None:
     """Changes an attribute as a callback does, and has the next `train` begin."""
     setattr(model, name, value)
-    model.update.settings = model.update_settings()
+    model.update.settings = model.current_settings()
 
 
 @pytest.mark.parametrize("algorithm", ["DQN", "C51", "QRDQN", "IQN"])
@@ -38,17 +38,17 @@ def test_a_change_of_any_setting_is_seen_and_so_is_taking_it_back(algorithm: str
     for name in (*SHARED, *OWN[algorithm]):
         kept = getattr(model, name)
         change(model, name, "another")
-        assert not assumptions.hold(), name
+        assert not assumptions.still_hold(), name
         change(model, name, kept)
-        assert assumptions.hold()
+        assert assumptions.still_hold()
 
 
 def test_a_change_within_munchausens_settings_is_seen() -> None:
     model = filled(("DQN", "munchausen"))
     assumptions = Assumptions(model.update)
     model.munchausen_settings["scale"] = 0.5
-    model.update.settings = model.update_settings()
-    assert not assumptions.hold()
+    model.update.settings = model.current_settings()
+    assert not assumptions.still_hold()
 
 
 def reload_state(model: Any) -> None:
@@ -69,9 +69,9 @@ def test_other_moments_memory_or_decay_rates_are_seen(alter: Callable[[Any], Non
     model = filled()
     assumptions = Assumptions(model.update)
     alter(model)
-    assert not assumptions.hold()
+    assert not assumptions.still_hold()
     assert assumptions.networks_hold() == (alter is not put_target_elsewhere)
-    assert Assumptions(model.update).hold()
+    assert Assumptions(model.update).still_hold()
 
 
 def test_training_loading_and_syncing_change_nothing_of_it() -> None:
@@ -81,12 +81,12 @@ def test_training_loading_and_syncing_change_nothing_of_it() -> None:
     model.policy.load_state_dict(copy.deepcopy(model.policy.state_dict()))
     model.policy.load_from_vector(np.float32(0.5) * model.policy.parameters_to_vector())
     model.policy.optimizer.param_groups[0]["lr"] = 1e-5
-    assert assumptions.hold()
+    assert assumptions.still_hold()
 
 
 def test_with_another_optimiser_networks_and_settings_are_watched() -> None:
     model = filled(policy_kwargs={"optimizer_class": torch.optim.SGD})
     assumptions = Assumptions(model.update)
-    assert assumptions.hold()
+    assert assumptions.still_hold()
     put_target_elsewhere(model)
-    assert not assumptions.hold()
+    assert not assumptions.still_hold()

@@ -9,7 +9,7 @@ import torch
 from variants import FEW, VARIANTS, Variant, cartpoles, differences, held, make, state, variants
 
 from sndqn.acceleration.capture import CapturedUpdates, FixedUpdates
-from sndqn.algorithms.base import SETTLED_UPDATES
+from sndqn.algorithms.base import CONVERGED_UPDATES
 from sndqn.algorithms.target_network import sync_target
 from sndqn.errors import ConfigError
 from sndqn.replay import split
@@ -27,7 +27,7 @@ def filled(variant: Variant, **kwargs: Any) -> Any:
     """A model with a full replay, which counts as past the updates that are not captured."""
     told = {"learning_starts": 10**6, "learning_rate": halving, **kwargs}
     model = make(variant, cartpoles(2), **told).learn(400)
-    model._n_updates = SETTLED_UPDATES
+    model._n_updates = CONVERGED_UPDATES
     return model
 
 
@@ -134,7 +134,7 @@ def test_a_thousand_captured_updates_are_the_eager_ones(variant: Variant) -> Non
         random = torch.cuda.get_rng_state()
         one_by_one(eager)(samples, n)
         torch.cuda.set_rng_state(random)
-        assert updates.make_updates(samples, n, 0) is not None
+        assert updates.run_updates(samples, n, 0) is not None
         for name, value in state(eager.policy).items():
             if "running_" not in name:  # close singular values may turn either way
                 close = 1e-4 * max(float(value.abs().max()), 1e-3)

@@ -73,7 +73,7 @@ def check_updates(model: Any, n_updates: int) -> None:
         expected, expected_priorities, expected_logs = model.update.gradients(batch)
         before, factors = adam_state(model), scheduled(model)
         torch.set_rng_state(random)
-        priorities, logs = compiled.make_updates(batch, 1, 0)
+        priorities, logs = compiled.run_updates(batch, 1, 0)
         torch.testing.assert_close(logs, expected_logs, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(priorities, expected_priorities, rtol=1e-4, atol=1e-5)
         check_adam_step(model, before, expected, factors)
@@ -229,12 +229,12 @@ def test_what_was_compiled_acts_as_the_policy_does_and_knows_its_layouts() -> No
     assert actions is not None
     assert torch.equal(actions, expected)
     assert compiled.greedy_actions(observations[:1]) is None, "another shape is not for it"
-    assert compiled.make_updates(samples, 8, 0) is None, "batches of 16"
-    assert compiled.make_updates(model.draw_samples(2 * 32), 4, 0) is None
+    assert compiled.run_updates(samples, 8, 0) is None, "batches of 16"
+    assert compiled.run_updates(model.draw_samples(2 * 32), 4, 0) is None
     other = samples._replace(observations=samples.observations.double())
-    assert compiled.make_updates(other, 4, 0) is None
+    assert compiled.run_updates(other, 4, 0) is None
     for n_updates in (4, 2, 8, 4):
-        assert compiled.make_updates(model.draw_samples(n_updates * 32), n_updates, 0) is not None
+        assert compiled.run_updates(model.draw_samples(n_updates * 32), n_updates, 0) is not None
 
 
 @pytest.mark.slow
@@ -272,14 +272,14 @@ def test_large_observations_are_read_where_they_are_and_only_as_compiled(
     assert torch.equal(actions, expected)
     batch = model.draw_samples(32)
     loss = model.update.gradients(batch).logs["loss"]
-    made = compiled.make_updates(batch, 1, 0)
+    made = compiled.run_updates(batch, 1, 0)
     assert made is not None
     torch.testing.assert_close(made[1]["loss"], loss)
     apart = samples.observations.clone()
     assert apart.stride() != samples.observations.stride()
     other = samples._replace(observations=apart)
-    assert compiled.make_updates(other, 2, 0) is None, "strides are part of the code"
-    assert compiled.make_updates(samples, 2, 0) is not None
+    assert compiled.run_updates(other, 2, 0) is None, "strides are part of the code"
+    assert compiled.run_updates(samples, 2, 0) is not None
 
 
 @needs_compiler
@@ -307,17 +307,17 @@ def test_a_compiled_step_follows_the_learning_rate_and_notices_another_state() -
     compiled, batch = model.acceleration.updates, model.draw_samples(32)
     before = [p.detach().clone() for p in model.update.parameters]
     model.policy.optimizer.param_groups[0]["lr"] = 0.0
-    assert compiled.make_updates(batch, 1, 0) is not None
+    assert compiled.run_updates(batch, 1, 0) is not None
     for parameter, value in zip(model.update.parameters, before, strict=True):
         assert torch.equal(parameter, value)
     kept = model.update.settings
     model.gamma = 0.5
-    model.update.settings = model.update_settings()
-    assert compiled.make_updates(batch, 1, 0) is None, "0.99 is in its code"
+    model.update.settings = model.current_settings()
+    assert compiled.run_updates(batch, 1, 0) is None, "0.99 is in its code"
     model.update.settings = kept
-    assert compiled.make_updates(batch, 1, 0) is not None
+    assert compiled.run_updates(batch, 1, 0) is not None
     model.policy.optimizer.load_state_dict(model.policy.optimizer.state_dict())
-    assert compiled.make_updates(batch, 1, 0) is None, "its moments are other tensors"
+    assert compiled.run_updates(batch, 1, 0) is None, "its moments are other tensors"
 
 
 @needs_compiler
@@ -353,7 +353,7 @@ def test_another_optimiser_steps_after_what_was_compiled_and_sigma_follows() -> 
     compiled, batch = model.acceleration.updates, model.draw_samples(32)
     gradients, _, _ = model.update.gradients(batch)
     before = [p.detach().clone() for p in model.update.parameters]
-    compiled.make_updates(batch, 1, 0)
+    compiled.run_updates(batch, 1, 0)
     lr = model.policy.optimizer.param_groups[0]["lr"]
     for parameter, value, gradient in zip(model.update.parameters, before, gradients, strict=True):
         torch.testing.assert_close(parameter.detach(), value - lr * gradient, rtol=0, atol=1e-7)

@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env import (
 from tiny_envs import make_vec_env
 
 import sndqn
-from sndqn.envs import make_vec_env as make_settled_vec_env
+from sndqn.envs import make_vec_env as make_real_vec_env
 from sndqn.envs import resolve_env
 from sndqn.envs.frames import frames_in
 from sndqn.errors import ConfigError
@@ -208,11 +208,11 @@ def test_stacks_of_frames_are_found_in_the_environment() -> None:
     assert frames_in(None) == 1
     assert frames_in(cartpoles()) == 1
     assert frames_in(VecNormalize(VecFrameStack(cartpoles(), 3))) == 3
-    assert frames_in(make_settled_vec_env(resolve_env("Breakout"), 1, seed=0)) == 4
+    assert frames_in(make_real_vec_env(resolve_env("Breakout"), 1, seed=0)) == 4
 
 
 def test_a_breakout_replay_stores_each_frame_once() -> None:
-    env = make_settled_vec_env(resolve_env("Breakout"), 2, seed=0)
+    env = make_real_vec_env(resolve_env("Breakout"), 2, seed=0)
     model = sndqn.DQN("SNCnnPolicy", env, **{**FAST, "buffer_size": 20_000})
     assert isinstance(model.replay_buffer, FrameRing)
     assert model.replay_buffer.nbytes_per_transition < 7200

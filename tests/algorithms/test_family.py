@@ -143,7 +143,7 @@ def test_of_several_forward_passes_only_the_one_that_learns_would_refine(variant
     twins = copy.deepcopy(held(model.q_net))
     target = state(model.q_net_target)
     for layer in held(model.q_net):
-        layer.refined_outside = False
+        layer.iterates_in_forward = True
     model.update.gradients(batch)
     for layer, twin in zip(held(model.q_net), twins, strict=True):
         twin.refine()

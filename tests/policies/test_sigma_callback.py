@@ -48,6 +48,14 @@ def test_a_line_at_the_start_says_which_layers_are_normalised(
     assert line.startswith("SN on layer -2 (q_net.2): σ is held at 1. σ of the weights: q_net.0 ")
 
 
+def test_the_line_tells_the_settings_that_the_policy_has(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = {"sn_layers": "-1", "sn_bound": 2.0, "sn_mode": "shrink"}
+    records(DQN(sndqn.SNMlpPolicy, "CartPole-v1", policy_kwargs=arguments, **FAST), verbose=1)
+    assert "layer -1 (q_net.4): σ is held at or below 2." in capsys.readouterr().out
+
+
 def test_measuring_changes_no_bit_of_the_training() -> None:
     finals = []
     for callback in (None, sndqn.SigmaCallback(1)):

@@ -18,7 +18,7 @@ def layer(request: pytest.FixtureRequest) -> SpectralLayer:
         layer = SpectralLinear(512, 512)
     else:
         layer = SpectralConv2d(8, 16, 4, stride=2, input_size=(32, 32))
-    layer.refined_outside = True
+    layer.iterates_in_forward = False
     return layer.train()
 
 

@@ -1,8 +1,8 @@
 """A run that is killed and taken up again ends as the one that was not, to the bit.
 
-By default a share of the trials is made; `./scripts/test.sh --slow tests/test_resume.py` makes all:
-every file operation of a small run, 200 random times of classic control and MinAtar, 20 of Atari,
-6 of a compiled run.
+By default a share of the trials is made; `./scripts/test.sh --slow tests/training/test_resume.py`
+makes all: every file operation of a small run, 200 random times of classic control and MinAtar, 20
+of Atari, 6 of a compiled run.
 """
 
 import contextlib

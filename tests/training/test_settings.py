@@ -7,6 +7,8 @@ from typing import Any, get_args
 
 import pytest
 
+import sndqn
+from sndqn.agents.description import HEAD_OF
 from sndqn.algorithms.exploration import ExplorationName
 from sndqn.envs import AtariSettings, ControlSettings, MinAtarSettings
 from sndqn.evaluation import EvaluationProtocol
@@ -24,6 +26,7 @@ from sndqn.training.config import TrainConfig
 from sndqn.training.settings import (
     OWNERS,
     SECTIONS,
+    AlgorithmName,
     Environment,
     Evaluation,
     Exploration,
@@ -132,3 +135,9 @@ def words_of(annotation: Any) -> Iterator[Any]:
 )
 def test_a_setting_takes_the_words_that_are_taken_where_it_acts(name: str, words: Any) -> None:
     assert set(words_of(TrainConfig.model_fields[name].annotation)) == set(words)
+
+
+def test_every_algorithm_is_in_every_table_of_algorithms() -> None:
+    assert set(get_args(AlgorithmName)) == set(ALGORITHMS)
+    assert {name: kind.head for name, kind in ALGORITHMS.items()} == HEAD_OF
+    assert {kind.__name__ for kind in ALGORITHMS.values()} <= set(sndqn.__all__)

@@ -20,7 +20,7 @@ class Stage(Enum):
 
     Attributes:
         NONE: No step is under way.
-        IN_DOUBT: A call of the environments is under way. Where it is interrupted, nobody can tell
+        IN_DOUBT: A call of the environments is under way. Where it is interrupted, it is unknown
             how far it got: they have to be reset.
         SENT: The environments have the actions.
         RECEIVED: What came of it is here, and counted.
@@ -36,12 +36,12 @@ class Stage(Enum):
     STORED = auto()
 
 
-class StepsToTheEnd(SB3DQN):
+class InterruptibleSteps(SB3DQN):
     """Stable-Baselines3's DQN whose steps come to an end, also those that are interrupted.
 
-    Any line can raise: a callback, an environment, an update, Ctrl-C. `settle` then does what is
-    left of the step: it is received, stored and counted, once; or, in doubt, the environments are
-    reset and the replay is told. So it is where somebody else has moved the environments.
+    Any line can raise: a callback, an environment, an update, Ctrl-C. `finish_step` then does the
+    rest of the step: it is received, stored and counted, once; or, in doubt, the environments are
+    reset and the replay is told. The same happens if other code has moved the environments.
     """
 
     _stage = Stage.NONE
@@ -130,7 +130,7 @@ class StepsToTheEnd(SB3DQN):
             cut_games(replay)
             self._last_obs = None
 
-    def settle(self) -> None:
+    def finish_step(self) -> None:
         """Ends a step that was under way when training ended.
 
         Raises:
@@ -150,15 +150,15 @@ class StepsToTheEnd(SB3DQN):
             clear_answers(self.env)
             self._last_obs, self._stage = None, Stage.NONE
 
-    def settle_quietly(self) -> None:
-        """Settles where another exception is on its way, which none here may hide."""
+    def finish_step_quietly(self) -> None:
+        """Finishes a step while another exception is on its way, which none here may hide."""
         with suppress(Exception):
-            self.settle()
+            self.finish_step()
 
     def was_moved(self) -> bool:
-        """Says whether somebody else has stepped or reset the environments since the last step.
+        """Returns whether other code has stepped or reset the environments since the last step.
 
-        Whoever gives another `_last_obs` says where they are, and is taken at their word.
+        Code that assigns another `_last_obs` says where they are, and is believed.
         """
         known, env = self._position, self.env
         if self._last_obs is None:
@@ -200,7 +200,7 @@ class StepsToTheEnd(SB3DQN):
         if received is not None and received[0] is new_obs:
             before: tuple[Any, Any, dict[int, Any]] = self._originals
             return before
-        return self._ask_originals(dones, infos)  # a step made by a loop of somebody else's
+        return self._ask_originals(dones, infos)  # a step of another loop
 
     def _ask_originals(self, dones: np.ndarray, infos: Any) -> tuple[Any, Any, dict[int, Any]]:
         normalize = self._vec_normalize_env

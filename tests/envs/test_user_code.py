@@ -9,7 +9,7 @@ import pytest
 
 from sndqn import cli
 from sndqn.envs import make_env, resolve_env, typed
-from sndqn.envs.typed import import_typed, split_module, use_wrapper
+from sndqn.envs.user_code import import_typed, split_module, use_wrapper
 from sndqn.errors import ConfigError, UntypedCodeError
 
 MODULE = """

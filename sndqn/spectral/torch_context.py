@@ -7,24 +7,24 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 
 def working_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Gives what σ is computed in: half precision is too coarse for it."""
+    """Returns the dtype that σ is computed in: half precision is too coarse for it."""
     return dtype if dtype in (torch.float32, torch.float64) else torch.float32
 
 
 def transformed() -> bool:
-    """Says whether torch.func is at work, under which a layer's buffers cannot be written."""
+    """Returns whether torch.func transforms the code, so that buffers cannot be written."""
     return not torch.compiler.is_compiling() and (
         torch._C._functorch.peek_interpreter_stack() is not None
     )
 
 
 def only_recorded() -> bool:
-    """Says whether torch records operations for later, so that no number can be looked at."""
+    """Returns whether torch only records operations, so that no number can be looked at."""
     return torch.compiler.is_compiling() or get_proxy_mode() is not None
 
 
 def autocasts(device: torch.device) -> bool:
-    """Says whether autocast chooses the dtypes of operations on a device."""
+    """Returns whether autocast chooses the dtypes of operations on a device."""
     available = torch.amp.is_autocast_available(device.type)  # not on the meta device
     return available and torch.is_autocast_enabled(device.type)
 
