@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sndqn.agents.shipped import is_shipped, shipped_agent
 from sndqn.agents.told import Told
+from sndqn.agents.zoo_folder import zoo_zip
 from sndqn.errors import RunFolderError
 from sndqn.files.shipped import shipped_dir
 from sndqn.runs.folder import RunFolder
@@ -130,8 +131,6 @@ def _zip(given: str) -> Path | None:
             with path.open("rb") as file:
                 return path if path.suffix == ".zip" or file.read(4) == b"PK\3\4" else None
         if path.is_dir() and not RunFolder(path).agent.is_file():
-            from sndqn.agents.zoo_folder import zoo_zip
-
             return zoo_zip(path)
     except OSError:  # what cannot be looked at is no zip; the message comes from who opens it
         pass

@@ -49,8 +49,15 @@ def plain_yaml(content: bytes) -> Any:
     except ConfigError:
         raise
     except (yaml.YAMLError, ValueError, KeyError, RecursionError) as error:
-        reason = shortened(" ".join(str(error).split()))
-        raise ConfigError(f"expected YAML of plain data, found {reason}") from None
+        raise ConfigError(f"expected YAML of plain data, found {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """Returns what is wrong, in a few words, and in which line if PyYAML says it."""
+    words = getattr(error, "problem", None) or str(error)
+    mark = getattr(error, "problem_mark", None)
+    where = "" if mark is None else f" in line {mark.line + 1}"
+    return f"{shortened(' '.join(words.split()))}{where}"
 
 
 class _Reader:
