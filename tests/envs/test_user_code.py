@@ -8,7 +8,7 @@ import gymnasium
 import pytest
 
 from sndqn import cli
-from sndqn.envs import make_env, resolve_env, typed
+from sndqn.envs import make_env, resolve_env, user_code
 from sndqn.envs.user_code import import_typed, split_module, use_wrapper
 from sndqn.errors import ConfigError, UntypedCodeError
 
@@ -67,7 +67,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for module in ("corridors", "broken", "script"):
         sys.modules.pop(module, None)
     gymnasium.registry.pop("corridors/Corridor-v0", None)
-    typed._wrappers.clear()
+    user_code._wrappers.clear()
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def sndqn(folder: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tup
     def run(*command: str) -> tuple[int, str]:
         gymnasium.registry.pop("corridors/Corridor-v0", None)
         sys.modules.pop("corridors", None)
-        typed._wrappers.clear()
+        user_code._wrappers.clear()
         capsys.readouterr()
         try:
             status = cli.main(command)
