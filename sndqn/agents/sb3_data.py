@@ -29,7 +29,6 @@ class SavedData:
     """What a zip says of its model, of what sndqn looks for; None is not said.
 
     Attributes:
-        readable: Whether there is an entry to read at all.
         told: What weights do not tell, the defaults of the policy included.
         timesteps: Steps it learnt from.
         seed: Of its training.
@@ -38,7 +37,6 @@ class SavedData:
         scheduler: Its `sn_scheduler*` arguments, as of `SpectralSettings`.
     """
 
-    readable: bool
     told: Told
     timesteps: int | None
     seed: int | None
@@ -70,12 +68,13 @@ def read_data(content: bytes) -> SavedData:
         raise AgentFileError(
             "expected a policy that divides images by 255, found normalize_images=False"
         )
+    shape = _shape(_dict(data, "observation_space"))
+    _check_images(_dict(data, "observation_space"), shape)
     return SavedData(
-        readable="policy_kwargs" in data,
         told=_told(data, policy) if "policy_kwargs" in data else Told(),
         timesteps=_taken(data, "num_timesteps", whole(0, 10**15)),
         seed=_taken(data, "seed", whole(0, 2**32 - 1)),
-        shape=_shape(_dict(data, "observation_space")),
+        shape=shape,
         n_actions=_n_actions(_dict(data, "action_space")),
         scheduler=_scheduler(policy),
     )
@@ -116,6 +115,13 @@ def _check_extractor(policy: dict[str, Any]) -> None:
             "expected a features extractor of Stable-Baselines3 or sndqn "
             f"({', '.join(TORSOS)}), found {shortened(found[1])}"
         )
+
+
+def _check_images(space: dict[str, Any], shape: tuple[int, ...] | None) -> None:
+    """Refuses images of floats up to 255: sndqn divides them by 255, SB3 does not."""
+    highest = re.match(r"[\[\s]*255\.", str(space.get("high"))[:100])
+    if len(shape or ()) == 3 and str(space.get("dtype")).startswith("float") and highest:
+        raise AgentFileError("expected images of bytes, found images of floats up to 255")
 
 
 def _scheduler(policy: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sndqn.agents.told import Told
-from sndqn.envs import resolve_env
+from sndqn.envs import AtariSettings, resolve_env
 from sndqn.errors import ConfigError
 from sndqn.training.config import make_config
 from sndqn.training.settings import Environment
@@ -26,7 +26,8 @@ def tell(
         wrappers: Wrappers that were typed, which are the environment's where `env` is given.
 
     Raises:
-        ConfigError: There is no such name, or no such value of it.
+        ConfigError: There is no such name, no such value of it, or the protocol of an Atari game is
+            missing, which nobody could guess.
         EnvironmentNameError: No environment is called that.
     """
     known = ("env", *_ENVIRONMENT, *_NETWORK, *_NUMBERS)
@@ -45,4 +46,9 @@ def tell(
     settings = resolve_env(
         given["env"], modules=imports, wrappers=wrappers, **config.section(Environment)
     )
+    if isinstance(settings, AtariSettings) and "protocol" not in given:
+        raise ConfigError(
+            f"--env {given['env']}: expected --protocol with it, found none: type --protocol sb3 "
+            "if it learnt under Stable-Baselines3's AtariWrapper, nature if in sndqn's environments"
+        )
     return Told(settings, **network, **numbers)

@@ -210,6 +210,14 @@ def test_another_environment_than_the_zip_says_is_refused(tmp_path: Path) -> Non
         import_sb3(tmp_path / "flat.zip", Told(MINATAR))
 
 
+def test_images_that_the_two_would_scale_differently_are_refused(tmp_path: Path) -> None:
+    space = spaces.Box(0, 255, (4, 40, 40), np.float32)
+    env: Any = TransformObservation(make_env(ATARI), lambda seen: seen[:, :40, :40] * 1.0, space)
+    DQN("MlpPolicy", env, buffer_size=1, device="cpu").save(tmp_path / "model.zip")
+    with pytest.raises(AgentFileError, match="images of floats up to 255"):
+        import_sb3(tmp_path / "model.zip", Told(ATARI))
+
+
 @pytest.mark.parametrize(
     ("policy", "words"),
     [

@@ -77,6 +77,8 @@ def test_what_a_zip_does_not_say_is_asked_for(
     )
     words = refusal(["inspect", str(zip_file), "--env", "CartPole", "--activation", "x"], capsys)
     assert "activation: expected" in words
+    words = refusal(["inspect", str(zip_file), "--env", "Breakout"], capsys)
+    assert "type --protocol sb3 if" in words
     assert not zip_file.with_name("cart-evaluation").exists()
 
 
