@@ -52,7 +52,11 @@ def import_sb3(path: Path, told: Told, default: EnvSettings | None = None) -> by
         AgentFileError: It is no such zip, or it needs something else told.
     """
     members = _members(path)
-    settings = told.settings or zoo_settings(path) or default
+    settings = told.settings or zoo_settings(path)
+    remedy = "type the --env it learnt, and its --wrapper"
+    if settings is None and default is not None:
+        settings = default
+        remedy = "make an agent file of it: sndqn import-sb3 ZIP --env NAME --output FILE"
     try:
         said = read_data(members["data"])
         if settings is None:
@@ -60,7 +64,7 @@ def import_sb3(path: Path, told: Told, default: EnvSettings | None = None) -> by
                 f"the zip does not say which environment it learnt{said.words}: type --env NAME"
             )
         where = spaces_of(settings)
-        _check_spaces(said, where, settings)
+        _check_spaces(said, where, f"{settings.name}: {remedy}")
         tensors = _as_ours(_weights(members["policy.pth"]), where[1])
         spec = network_of(tensors, where, told, said.told)
     except SndqnError as error:
@@ -76,7 +80,7 @@ def _scheduler(said: SavedData, spec: NetworkSpec) -> dict[str, Any]:
     return said.scheduler if spec.spectral.mode == "track" else {}
 
 
-def _check_spaces(said: SavedData, where: Spaces, settings: EnvSettings) -> None:
+def _check_spaces(said: SavedData, where: Spaces, whose: str) -> None:
     """Refuses an environment that gives other observations than the zip says.
 
     Weights alone do not show it where sizes agree: a flat layer fits (10, 10, 4) and (4, 10, 10).
@@ -86,14 +90,12 @@ def _check_spaces(said: SavedData, where: Spaces, settings: EnvSettings) -> None
     vectors = max(len(expected or ()), len(found or ())) < 2  # a scalar is a vector of one
     if expected is not None and found is not None and expected != found and not vectors:
         raise AgentFileError(
-            f"expected observations {expected}, as the zip says, found {found} of "
-            f"{settings.name}: type the --env it learnt, and the --wrapper"
+            f"expected observations {expected}, as the zip says, found {found} of {whose}"
         )
     n_actions = int(getattr(actions, "n", 0))
     if said.n_actions is not None and said.n_actions != n_actions:
         raise AgentFileError(
-            f"expected {said.n_actions} actions, as the zip says, found {n_actions} of "
-            f"{settings.name}: type the --env it learnt"
+            f"expected {said.n_actions} actions, as the zip says, found {n_actions} of {whose}"
         )
 
 

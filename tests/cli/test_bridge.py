@@ -64,6 +64,8 @@ def test_a_training_starts_from_a_zip(zip_file: Path, capsys: pytest.CaptureFixt
     command += ["--net-arch", "64,64"]
     assert cli.main(command) == 0
     assert "new layers: none" in capsys.readouterr().out
+    command[2] = "Acrobot"
+    assert "make an agent file of it: sndqn import-sb3" in refusal(command, capsys)
 
 
 def test_what_a_zip_does_not_say_is_asked_for(
