@@ -124,8 +124,8 @@ def level(run: dict[str, Any]) -> float:
 
 def last_tenth(curve: dict[str, list[float]], total: int) -> float:
     """Gives the mean of a curve over the last tenth of the steps."""
-    points = zip(curve["timesteps"], curve["mean_return"], strict=True)
-    return statistics.fmean(value for step, value in points if step > 0.9 * total)
+    points = dict(zip(curve["timesteps"], curve["mean_return"], strict=True))  # each step once
+    return statistics.fmean(value for step, value in points.items() if step > 0.9 * total)
 
 
 def last_quarter_by_games(curve: dict[str, list[float]], total: int) -> float:

@@ -70,8 +70,9 @@ def test_games_of_the_last_quarter_count_alike_however_long_they_are() -> None:
     assert evidence_page.last_quarter_by_games(curve, 1000) == pytest.approx(2.0, abs=0.15)
 
 
-def test_the_last_tenth_begins_after_nine() -> None:
-    curve = {"timesteps": [80, 90, 95, 100], "mean_return": [1.0, 2.0, 4.0, 6.0], "games": [1] * 4}
+def test_the_last_tenth_begins_after_nine_and_counts_each_step_once() -> None:
+    steps, means = [80, 90, 95, 100, 100], [1.0, 2.0, 4.0, 6.0, 6.0]
+    curve = {"timesteps": steps, "mean_return": means, "games": [1] * 5}
     assert evidence_page.last_tenth(curve, 100) == 5.0
 
 
