@@ -171,12 +171,12 @@ def test_ctrl_c_keeps_the_finished_episodes_and_the_same_command_goes_on_with_th
 ) -> None:
     command = [sys.executable, "-m", "sndqn.cli", "evaluate", str(run.path)]
     command += ["--episodes", "2000", "--max-steps", "9"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    printed = [next(line for line in process.stdout if line.startswith("episode "))]
-    process.send_signal(signal.SIGINT)
-    printed += process.stdout
-    assert process.wait() == 130
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        printed = [next(line for line in process.stdout if line.startswith("episode "))]
+        process.send_signal(signal.SIGINT)
+        printed += process.stdout
+    assert process.returncode == 130
     (kept,) = run.evaluations.iterdir()
     assert kept.name == ".2000-episodes-eps0-seed1000-max9.unfinished.jsonl"
     n_kept = len(kept.read_text().splitlines()) - 1
