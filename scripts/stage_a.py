@@ -102,8 +102,14 @@ class Queue:
             command = ["train", "--resume", str(folder.relative_to(ROOT))]
         program = str(Path(sys.executable).parent / "sndqn")
         with (home / "output.txt").open("ab") as output:
+            # A session of its own: Ctrl-C reaches all of a terminal's processes, and a training
+            # that is stopped twice ends without saving.
             self.child = subprocess.Popen(
-                [program, *command], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
+                [program, *command],
+                cwd=ROOT,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
             status = self.child.wait()
         if self.stopped:
