@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sndqn.agents import AgentDescription, agent_from_bytes, load_agent, save_agent
 from sndqn.agents.container import MAX_BYTES, pack
 from sndqn.errors import AgentFileError
+from sndqn.evaluation.values import NetworkValues
 from sndqn.networks import NetworkSpec, SpectralSettings
 from sndqn.networks.heads import HeadName
 
@@ -35,7 +36,7 @@ def assert_loads_to_the_same(spec: NetworkSpec, env: str, algo: str = "dqn") -> 
     assert agent.description == description(spec, env, algo)
     assert not agent.network.training
     observation = network.observation_space.sample()
-    expected = network(torch.as_tensor(observation)[None])[0].detach().numpy()
+    expected = NetworkValues(network)(observation)
     np.testing.assert_array_equal(agent.q_values(observation), expected)
 
 
