@@ -36,8 +36,6 @@ OPERATIONS = {
     "scatter_add": (aten.scatter_add.default,),
     "nan_to_num": (aten.nan_to_num.default,),
     "norm of a large gradient": (aten.linalg_vector_norm.default,),
-    "QR": (aten.linalg_qr.default,),
-    "eigenvectors": (aten._linalg_eigh.default,),
 }
 # Updates of a turn.
 TURN = {"CartPole": 200, "MinAtar/Breakout": 50, "Breakout": 2}

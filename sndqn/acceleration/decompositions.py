@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sndqn.acceleration import onednn
-from sndqn.acceleration.graph_linalg import eigh, qr, stored
+from sndqn.acceleration.graph_linalg import stored
 
 aten: Any = torch.ops.aten
 
@@ -240,6 +240,4 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
         aten.scatter_add.default: scatter_add,
         aten.nan_to_num.default: nan_to_num,
         aten.linalg_vector_norm.default: vector_norm,
-        aten.linalg_qr.default: qr,
-        aten._linalg_eigh.default: eigh,
     }

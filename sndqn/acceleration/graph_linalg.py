@@ -1,8 +1,7 @@
 """QR and eigenvectors of few vectors as sums and products, in place of calls to LAPACK.
 
-Between compiled loops that stream megabytes such a call costs far more than by itself: the Nature
-CNN's update with SN on -2 takes 3 to 4 % longer with the two. And a CUDA graph cannot record
-torch.linalg's own, which look at a value to see whether they have succeeded.
+A CUDA graph cannot record torch.linalg's own, which look at a value to see whether they have
+succeeded.
 
 Only for what `sndqn.spectral.subspace` does with them: the basis of a tall matrix, and the last
 eigenvector and eigenvalue of a positive semidefinite one; other vectors are orthonormal to it,
@@ -18,11 +17,6 @@ from torch.overrides import TorchFunctionMode
 from sndqn.spectral.subspace import TINY
 
 _results: Any = torch.return_types
-# Columns: the work grows by their square.
-_MOST = 16
-# Numbers to make orthonormal in compiled updates. For fewer, LAPACK between small loops is faster:
-# for 8 vectors of 128 in CartPole's update by 50 µs, a quarter of it.
-_LEAST = 2**12
 
 
 class GraphLinalg(TorchFunctionMode):
@@ -37,18 +31,6 @@ class GraphLinalg(TorchFunctionMode):
         if func is torch.linalg.eigh:
             return _results.linalg_eigh(_top_last(args[0]))
         return func(*args, **(kwargs or {}))
-
-
-def qr(x: Tensor, mode: str = "reduced") -> Any:
-    """Computes `aten.linalg_qr` of a tall and large matrix with few columns, or NotImplemented."""
-    suits = x.ndim == 2 and x.shape[1] <= min(x.shape[0], _MOST) and x.numel() >= _LEAST
-    return _qr(x) if suits and mode == "reduced" else NotImplemented
-
-
-def eigh(gram: Tensor, uplo: str = "L", vectors: bool = True) -> Any:
-    """Computes of `aten._linalg_eigh` the last value and vector; NotImplemented for large ones."""
-    few = gram.ndim == 2 and len(gram) <= _MOST and vectors
-    return _top_last(gram) if few else NotImplemented
 
 
 def _qr(x: Tensor) -> tuple[Tensor, Tensor]:
