@@ -3,26 +3,24 @@
 import math
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from sndqn.errors import ConfigError
-
-if TYPE_CHECKING:
-    from PIL import ImageFont
+from sndqn.evaluation.pen import (
+    BACKGROUND,
+    BAR,
+    FAINT,
+    GREEDY,
+    RANDOM,
+    TEXT,
+    TRACK,
+    Colour,
+    Pen,
+)
 
 MIN_HEIGHT = 400
 """Doubles Atari (210 rows), enlarges MinAtar 40 times, leaves classic control as it is."""
-
-Colour = tuple[int, int, int]
-_BACKGROUND: Colour = (22, 24, 31)
-_TRACK: Colour = (42, 46, 58)
-_TEXT: Colour = (232, 234, 240)
-_FAINT: Colour = (150, 156, 172)
-_BAR: Colour = (92, 124, 178)
-_GREEDY: Colour = (80, 200, 140)
-_RANDOM: Colour = (240, 130, 80)
 
 # All lengths are pixels of a panel 400 high; higher pictures scale them.
 _WIDTH = 320
@@ -140,12 +138,12 @@ class ValuePanel:
         self.scale = max(spread, _NARROWING * self.scale)
         names = self.action_names or tuple(f"action {k}" for k in range(len(q_values)))
         self._panel = _empty_panel(_large_height(frame), names).copy()
-        pen = _Pen(self._panel)
+        pen = Pen(self._panel, len(self._panel) / MIN_HEIGHT)
         _draw_header(pen, q_values, action, names, step, episode_return)
         _draw_rows(pen, q_values, action, names, self.scale)
         largest = float(finite.max()) if finite.size else math.nan
-        pen.text(_LEFT, 366, _number(largest - self.scale, largest, self.scale), 11, _FAINT)
-        pen.text(_RIGHT, 366, _number(largest, largest, self.scale), 11, _FAINT, "right")
+        pen.text(_LEFT, 366, _number(largest - self.scale, largest, self.scale), 11, FAINT)
+        pen.text(_RIGHT, 366, _number(largest, largest, self.scale), 11, FAINT, "right")
         return self.beside(frame)
 
     def beside(self, frame: np.ndarray) -> np.ndarray:
@@ -166,78 +164,25 @@ def _large_height(frame: np.ndarray) -> int:
 _LEFT, _RIGHT = _MARGIN + _NAME_WIDTH, _WIDTH - _MARGIN - _NUMBER_WIDTH
 
 
-class _Pen:
-    """Draws into a panel, in the coordinates of one 400 high."""
-
-    def __init__(self, panel: np.ndarray) -> None:
-        self.panel = panel
-        self.zoom = panel.shape[0] / MIN_HEIGHT
-
-    def text(
-        self,
-        x: float,
-        y: float,
-        text: str,
-        size: float,
-        colour: Colour,
-        side: Literal["left", "right"] = "left",
-    ) -> None:
-        """Writes text on the background, its middle at y and its left or right side at x."""
-        letters = [_letter(letter, size * self.zoom, colour) for letter in text]
-        left = round(x * self.zoom)
-        if side == "right":
-            left -= sum(letter.shape[1] for letter in letters)
-        for letter in letters:
-            top = max(round(y * self.zoom - letter.shape[0] / 2), 0)
-            room = self.panel[top : top + letter.shape[0], left : left + letter.shape[1]]
-            room[:] = letter[: room.shape[0], : room.shape[1]]
-            left += letter.shape[1]
-
-    def box(self, left: float, top: float, right: float, bottom: float, colour: Colour) -> None:
-        """Fills a box."""
-        x, y = round(left * self.zoom), round(top * self.zoom)
-        end, low = round(right * self.zoom), round(bottom * self.zoom)
-        self.panel[y : max(low, y + 1), x : max(end, x + 1)] = colour
-
-
-@cache
-def _font(size: float) -> "ImageFont.FreeTypeFont | ImageFont.ImageFont":
-    from PIL import ImageFont
-
-    return ImageFont.load_default(size)
-
-
-@cache
-def _letter(letter: str, size: float, colour: Colour) -> np.ndarray:
-    """Returns a letter on the background; to draw it takes longer than to copy a hundred."""
-    from PIL import Image, ImageDraw
-
-    font = _font(size)
-    width, height = max(round(font.getlength(letter)), 1), math.ceil(1.3 * size)
-    picture = Image.new("RGB", (width, height), _BACKGROUND)
-    ImageDraw.Draw(picture).text((0, height / 2), letter, font=font, fill=colour, anchor="lm")
-    return np.asarray(picture)
-
-
 @cache
 def _empty_panel(height: int, names: tuple[str, ...]) -> np.ndarray:
     """Returns what all panels of an episode have in common."""
     panel = np.empty((height, round(_WIDTH * height / MIN_HEIGHT), 3), np.uint8)
-    panel[:] = _BACKGROUND
-    pen = _Pen(panel)
-    pen.box(0, 0, 2, MIN_HEIGHT, _TRACK)
-    pen.text(_MARGIN, 20, "STEP", 11, _FAINT)
-    pen.text(_WIDTH - _MARGIN, 20, "RETURN", 11, _FAINT, "right")
+    panel[:] = BACKGROUND
+    pen = Pen(panel, height / MIN_HEIGHT)
+    pen.box(0, 0, 2, MIN_HEIGHT, TRACK)
+    pen.text(_MARGIN, 20, "STEP", 11, FAINT)
+    pen.text(_WIDTH - _MARGIN, 20, "RETURN", 11, FAINT, "right")
     for top, row_height, name in _rows(names):
         middle, half = top + row_height / 2, 0.32 * row_height
-        pen.box(_LEFT, middle - half, _RIGHT, middle + half, _TRACK)
+        pen.box(_LEFT, middle - half, _RIGHT, middle + half, TRACK)
         if _letter_size(row_height) >= _MIN_FONT:
-            pen.text(_MARGIN, middle, name[:_NAME_LETTERS], _letter_size(row_height), _FAINT)
-    pen.text(_MARGIN, 366, "Q-values", 11, _FAINT)
-    pen.box(_MARGIN, 381, _MARGIN + 10, 391, _GREEDY)
-    pen.text(_MARGIN + 16, 386, "greedy", 11, _FAINT)
-    pen.box(_MARGIN + 84, 381, _MARGIN + 94, 391, _RANDOM)
-    pen.text(_MARGIN + 100, 386, "random", 11, _FAINT)
+            pen.text(_MARGIN, middle, name[:_NAME_LETTERS], _letter_size(row_height), FAINT)
+    pen.text(_MARGIN, 366, "Q-values", 11, FAINT)
+    pen.box(_MARGIN, 381, _MARGIN + 10, 391, GREEDY)
+    pen.text(_MARGIN + 16, 386, "greedy", 11, FAINT)
+    pen.box(_MARGIN + 84, 381, _MARGIN + 94, 391, RANDOM)
+    pen.text(_MARGIN + 100, 386, "random", 11, FAINT)
     return panel
 
 
@@ -267,11 +212,11 @@ def _number(value: float, largest: float, scale: float) -> str:
 
 
 def _colour_of_taken(q_values: np.ndarray, action: int) -> Colour:
-    return _GREEDY if action == q_values.argmax() else _RANDOM
+    return GREEDY if action == q_values.argmax() else RANDOM
 
 
 def _draw_header(
-    pen: _Pen,
+    pen: Pen,
     q_values: np.ndarray,
     action: int | None,
     names: Sequence[str],
@@ -279,18 +224,18 @@ def _draw_header(
     episode_return: float,
 ) -> None:
     right = _WIDTH - _MARGIN
-    pen.text(_MARGIN, 42, f"{step}", 22, _TEXT)
-    pen.text(right, 42, f"{episode_return:.6g}", 22, _TEXT, "right")
+    pen.text(_MARGIN, 42, f"{step}", 22, TEXT)
+    pen.text(right, 42, f"{episode_return:.6g}", 22, TEXT, "right")
     if action is None:
-        pen.text(_MARGIN, 76, "end of episode", 15, _FAINT)
+        pen.text(_MARGIN, 76, "end of episode", 15, FAINT)
         return
     colour = _colour_of_taken(q_values, action)
     pen.text(_MARGIN, 76, names[action], 15, colour)
-    pen.text(right, 76, "greedy" if colour == _GREEDY else "random", 15, colour, "right")
+    pen.text(right, 76, "greedy" if colour == GREEDY else "random", 15, colour, "right")
 
 
 def _draw_rows(
-    pen: _Pen, q_values: np.ndarray, action: int | None, names: Sequence[str], scale: float
+    pen: Pen, q_values: np.ndarray, action: int | None, names: Sequence[str], scale: float
 ) -> None:
     """Draws bars and numbers, and the taken action's name in its colour."""
     values = q_values.tolist()
@@ -301,10 +246,10 @@ def _draw_rows(
         if math.isfinite(value):
             share = 1 - (largest - value) / scale if scale > 0 else 1.0
             right = _LEFT + share * (_RIGHT - _LEFT)
-            pen.box(_LEFT, middle - half, right, middle + half, taken or _BAR)
+            pen.box(_LEFT, middle - half, right, middle + half, taken or BAR)
         size = _letter_size(height)
         if size >= _MIN_FONT:
             words = _number(value, largest, scale)
-            pen.text(_WIDTH - _MARGIN, middle, words, size, taken or _TEXT, "right")
+            pen.text(_WIDTH - _MARGIN, middle, words, size, taken or TEXT, "right")
             if taken is not None:
                 pen.text(_MARGIN, middle, name[:_NAME_LETTERS], size, taken)

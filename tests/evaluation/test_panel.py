@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from sndqn.evaluation import ValuePanel, enlarge
-from sndqn.evaluation.panel import _GREEDY, _RANDOM, MIN_HEIGHT, _number
+from sndqn.evaluation.panel import MIN_HEIGHT, _number
+from sndqn.evaluation.pen import GREEDY, RANDOM
 
 ATARI = np.zeros((210, 160, 3), np.uint8)
 MINATAR = np.zeros((10, 10, 3), np.uint8)
@@ -64,18 +65,18 @@ def test_greedy_and_random_actions_have_their_own_colours():
     greedy = panel_of([0.1, 0.6, 0.9], 2)
     random = panel_of([0.9, 0.1, 0.6], 2)
     none = panel_of([0.9, 0.1, 0.6], None)
-    legend = count(none, _GREEDY)
-    assert count(greedy, _GREEDY) > legend + 500
-    assert count(greedy, _RANDOM) == count(none, _RANDOM)
-    assert count(random, _RANDOM) > count(none, _RANDOM) + 500
-    assert count(random, _GREEDY) == legend
+    legend = count(none, GREEDY)
+    assert count(greedy, GREEDY) > legend + 500
+    assert count(greedy, RANDOM) == count(none, RANDOM)
+    assert count(random, RANDOM) > count(none, RANDOM) + 500
+    assert count(random, GREEDY) == legend
 
 
 @pytest.mark.parametrize("level", [0.0, -100.0, 1e4])
 @pytest.mark.parametrize("spread", [1e-2, 1.0, 50.0])
 def test_bars_show_differences_whatever_all_values_are_worth(level, spread):
     areas = [
-        count(panel_of([level + share * spread, level, level + spread], 0), _RANDOM)
+        count(panel_of([level + share * spread, level, level + spread], 0), RANDOM)
         for share in (0.1, 0.5, 0.9)
     ]
     assert areas == sorted(areas)
