@@ -16,6 +16,7 @@ ROOT = Path(sndqn.__file__).parent
 # From the top down; what stands in one tuple stands side by side.
 ORDER = [
     ("cli", "api"),
+    ("study",),
     ("training",),
     ("agents", "contrib"),
     ("algorithms",),

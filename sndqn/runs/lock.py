@@ -90,6 +90,21 @@ class RunLock:
             self._descriptor = None
 
 
+def is_locked(run_path: Path) -> bool:
+    """Returns whether a process holds a run, by trying."""
+    try:
+        descriptor = os.open(run_path / "lock", os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    except OSError:
+        return False
+    try:
+        _take(descriptor)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _own_description() -> bytes:
     started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     record = {"pid": os.getpid(), "host": platform.node(), "started": started}

@@ -45,9 +45,8 @@ def run_label(config: TrainConfig, changed: Iterable[str] = ()) -> str:
         changed: Names of those that were given by flags.
     """
     title = config.title or config.algo
-    layers = _slug(config.sn_layers.replace(",", "+").replace(".", "_"))[:_LONGEST_PART]
     left_out = _LEFT_OUT if config.title else {*_LEFT_OUT, "algo"}
-    parts = [_part(name, getattr(config, name)) for name in changed if name not in left_out]
+    parts = [setting_label(name, getattr(config, name)) for name in changed if name not in left_out]
     shown: list[str] = []
     for part in parts:
         if len("-".join([*shown, part])) > _LONGEST:
@@ -55,11 +54,13 @@ def run_label(config: TrainConfig, changed: Iterable[str] = ()) -> str:
             shown.append(f"and{len(parts) - len(shown)}-{rest}")
             break
         shown.append(part)
-    return "-".join([title, f"sn{layers}", *shown, f"seed{config.seed}"])
+    return "-".join([title, f"sn{_layers(config.sn_layers)}", *shown, f"seed{config.seed}"])
 
 
-def _part(name: str, value: Any) -> str:
-    """Writes one changed setting."""
+def setting_label(name: str, value: Any) -> str:
+    """Writes one changed setting: "lr0.0001", "sn-2", "no-double"."""
+    if name == "sn_layers":
+        return f"sn{_layers(value)}"
     short = _SHORT.get(name, name.replace("_", "-"))
     if value is None or isinstance(value, bool):
         return short if value else f"no-{short or name}"
@@ -71,8 +72,13 @@ def _part(name: str, value: Any) -> str:
     else:
         written = f"{value:g}" if isinstance(value, float) else str(value)
     word = "-" if short and not short.endswith("-") and not written[:1].isdigit() else ""
-    return (short + word + _slug(written.rstrip("/").rpartition("/")[2]))[:_LONGEST_PART]
+    return (short + word + slug(written.rstrip("/").rpartition("/")[2]))[:_LONGEST_PART]
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
+    """Writes a text in letters, digits and a few signs that every file system takes."""
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", text)
+
+
+def _layers(selection: str) -> str:
+    return slug(selection.replace(",", "+").replace(".", "_"))[:_LONGEST_PART]

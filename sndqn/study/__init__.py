@@ -1,0 +1,1 @@
+"""Studies: many runs from one line, made wherever there are cores, and what they show together."""
