@@ -59,6 +59,10 @@ class JsonError(SndqnError, ValueError):
     """JSON that says a thing twice, is larger or deeper than its kind, or is none."""
 
 
+class ScoresError(SndqnError, ValueError):
+    """Scores that no statistic can be made of, or arms that cannot be compared."""
+
+
 class TraceError(SndqnError, ValueError):
     """A trace is damaged, was edited, or does not replay to what it records."""
 
