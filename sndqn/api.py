@@ -19,13 +19,14 @@ import numpy as np
 from rich.console import Console
 
 from sndqn.agents import Agent, find_agent
-from sndqn.agents.episodes import find_episode
+from sndqn.agents.episodes import find_episode, game_beside
 from sndqn.agents.evaluations import read_evaluation
 from sndqn.agents.find import AgentPlace
 from sndqn.diagnostics import LayerNorm, layer_norms
 from sndqn.envs import import_typed, use_wrapper
 from sndqn.errors import ConfigError
-from sndqn.evaluation import EvaluationRecord, Trace, rendering_of, trace_frames, write_video
+from sndqn.evaluation import EvaluationRecord, Trace, write_video
+from sndqn.evaluation.films import Side, film, film_of_two
 from sndqn.evaluation.protocol import limited
 from sndqn.files import write_bytes
 from sndqn.runs.folder import RunFolder
@@ -87,6 +88,7 @@ class SavedAgent(Agent):
         episode: int | str = "best",
         seed: int | None = None,
         values: bool = False,
+        side_by_side: "SavedAgent | None" = None,
     ) -> Path:
         """Writes a video of a game.
 
@@ -96,21 +98,27 @@ class SavedAgent(Agent):
                 from its trace, and each step checked.
             seed: Of a new game to play instead.
             values: Whether the Q-values are shown beside the picture.
+            side_by_side: Another agent of the same environment, whose game of the same seed is
+                shown beside this one.
 
         Returns:
             The file.
 
         Raises:
             RunFolderError: There is no evaluation of its own, and no seed was given.
+            ConfigError: The other agent is of another environment.
         """
         trace = self._game(episode, seed)
         # pygame then looks for no display, and complains of none, while it draws into memory.
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-        rendering, q_function = rendering_of(trace), self.values if values else None
-        frames = trace_frames(
-            trace, q_function, action_names=rendering.action_names, every_frame=True
-        )
-        write_video(Path(file), frames, rendering.fps * rendering.frames_per_step)
+        if side_by_side is None:
+            pictures = film(trace, self.values if values else None)
+        else:
+            other = game_beside(side_by_side.place, trace, side_by_side).trace
+            one = Side(self.source, trace, self.values if values else None)
+            beside = Side(side_by_side.source, other, side_by_side.values if values else None)
+            pictures = film_of_two((one, beside))
+        write_video(Path(file), pictures.frames, pictures.fps)
         return Path(file)
 
     def _game(self, episode: int | str, seed: int | None) -> Trace:

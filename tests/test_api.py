@@ -63,6 +63,15 @@ def test_a_game_is_replayed_or_a_new_one_played_into_a_video(
     assert file.read_bytes()[4:8] == b"ftyp"
 
 
+def test_two_agents_play_one_seed_into_a_video(run: api.Run, tmp_path: Path) -> None:
+    other = sndqn.load("CartPole/plain")
+    file = run.agent.replay(tmp_path / "a.gif", seed=3, values=True, side_by_side=other)
+    assert file.read_bytes().startswith(b"GIF89a")
+    with pytest.raises(ConfigError, match="expected two agents of one environment"):
+        run.agent.replay(tmp_path / "b.mp4", side_by_side=sndqn.load("MinAtar/Breakout/sn"))
+    assert not (tmp_path / "b.mp4").exists()
+
+
 def test_an_agent_file_alone_is_loaded_and_says_what_it_has_no_game_of(
     run: api.Run, tmp_path: Path
 ) -> None:

@@ -1,13 +1,30 @@
-"""Which recorded episode someone means: one of an evaluation, or of a file of traces."""
+"""Which recorded episode someone means: one of an evaluation, or of a file of traces.
 
+And the game of the same seed that another agent plays.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sndqn.agents.agents import Agent, load_agent
 from sndqn.agents.evaluations import chosen_evaluation, names_of, read_evaluation, read_trace_of
 from sndqn.agents.find import AgentPlace, find_agent
 from sndqn.agents.told import Told
+from sndqn.envs import make_env, settings_from_dict
 from sndqn.errors import RunFolderError
-from sndqn.evaluation import EpisodeResult, Trace, read_episode, read_episodes, read_trace
+from sndqn.evaluation import (
+    EpisodeResult,
+    EvaluationProtocol,
+    Trace,
+    read_episode,
+    read_episodes,
+    read_trace,
+    record_trace,
+)
+from sndqn.evaluation.films import check_same_environment
+from sndqn.evaluation.protocol import limited
+from sndqn.evaluation.values import one_thread
 from sndqn.runs.folder import RunFolder
 
 _MAX_EPISODES = 10**6
@@ -23,6 +40,7 @@ class RecordedEpisode:
         agent: The file of the agent that played it.
         videos: Folder for its videos.
         whose: Words that say which evaluation it is of.
+        player: The agent itself, if it has been read.
     """
 
     trace: Trace
@@ -30,6 +48,15 @@ class RecordedEpisode:
     agent: Path
     videos: Path
     whose: str = ""
+    player: Agent | None = None
+
+    def load_agent(self, sha256: str | None = None) -> Agent:
+        """Builds the agent that played it.
+
+        Raises:
+            AgentFileError: As `sndqn.agents.load_agent`.
+        """
+        return self.player or load_agent(self.agent, sha256)
 
 
 def find_episode(
@@ -64,6 +91,55 @@ def find_episode(
         number = _number(episode, len(record.episodes) - 1)
     trace = read_trace_of(folder, number)
     return RecordedEpisode(trace, _name(number), place.kept, videos, f" of {which}")
+
+
+def game_beside(
+    place: AgentPlace,
+    trace: Trace,
+    player: Agent | None = None,
+    on_step: Callable[[int, int], None] | None = None,
+) -> RecordedEpisode:
+    """Finds the game that another agent played of a trace's environment and seed.
+
+    If its own evaluation has none of this seed, it plays one now, as random as the trace says.
+
+    Args:
+        place: The other agent's.
+        trace: The game to stand beside.
+        player: The other agent, if it has been read.
+        on_step: Called while it plays, as by `record_trace`.
+
+    Raises:
+        ConfigError: The agents are of two environments.
+        SndqnError: The agent or its evaluation is damaged.
+    """
+    player = player or place.load(default=settings_from_dict(trace.settings))
+    settings = player.description.settings
+    check_same_environment(trace.settings, settings.to_dict())
+    record = read_evaluation(place.folder)
+    if record is not None and trace.seed in record.seeds:
+        number = record.seeds.index(trace.seed)
+        found = read_trace_of(place.folder, number)
+        name, whose = _name(number), f" of {place.label}"
+        return RecordedEpisode(found, name, place.kept, place.output.videos, whose, player)
+    limit = limited(EvaluationProtocol(), settings).max_steps
+    env = make_env(settings)
+    try:
+        with one_thread():
+            played = record_trace(
+                env,
+                settings,
+                player.values,
+                seed=trace.seed,
+                epsilon=trace.epsilon,
+                max_steps=trace.length if trace.ended_by == "max_steps" else limit,
+                agent_sha256=player.sha256,
+                on_step=on_step,
+            )
+    finally:
+        env.close()
+    name, whose = f"seed-{trace.seed}", f" of {place.label}, played now"
+    return RecordedEpisode(played, name, place.kept, place.output.videos, whose, player)
 
 
 def _in_file(path: Path, episode: str) -> RecordedEpisode:

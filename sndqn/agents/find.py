@@ -123,6 +123,11 @@ def find_agent(given: str, told: Told | None = None) -> AgentPlace:
     return AgentPlace(folder.agent, folder, folder, folder.path.resolve().name)
 
 
+def is_of_sb3(given: str) -> bool:
+    """Says whether Stable-Baselines3 or rl-zoo saved what was given."""
+    return _zip(given) is not None
+
+
 def _zip(given: str) -> Path | None:
     """Returns the zip that was given, or that is in the given folder of rl-zoo, if one was."""
     path = Path(given)

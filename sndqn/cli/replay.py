@@ -16,12 +16,14 @@ from sndqn.cli.options import (
     parse,
     told,
 )
-from sndqn.console import Bar, say
+from sndqn.console import Bar, EpisodeCount, say
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from sndqn.agents.episodes import RecordedEpisode
+    from sndqn.agents.told import Told
+    from sndqn.evaluation.films import Film
 
 
 def run(argv: Sequence[str]) -> None:
@@ -40,6 +42,11 @@ def run(argv: Sequence[str]) -> None:
         help="video file, .mp4, .gif or .webm (videos/ in the run's folder), or one .trace.json "
         "for the episode",
     )
+    parser.add_argument(
+        "--side-by-side",
+        metavar="AGENT",
+        help="another agent of the same environment; its game of the same seed is shown beside",
+    )
     parser.add_argument("--values", action="store_true", help="show Q-values beside the picture")
     parser.add_argument(
         "--every-frame",
@@ -57,46 +64,86 @@ def run(argv: Sequence[str]) -> None:
     if arguments.sha256 is not None and not arguments.values:
         parser.error("--sha256: the agent is read for --values alone. Type --values too")
 
+    if arguments.side_by_side is not None and str(arguments.output).endswith(".trace.json"):
+        parser.error("--output: a trace is of one game. Leave out --side-by-side")
+
     from sndqn.agents.episodes import find_episode
-    from sndqn.evaluation import (
-        rendering_of,
-        show_window,
-        trace_frames,
-        version_differences,
-        with_poster,
-        write_video,
-    )
+    from sndqn.evaluation import show_window, version_differences, with_poster, write_video
+    from sndqn.evaluation.films import film
 
     console, output = make_console(), arguments.output
-    episode = find_episode(
-        arguments.agent, arguments.episode, arguments.evaluation, told(arguments)
-    )
+    told_of, told_of_other = _told_of_each(arguments)
+    episode = find_episode(arguments.agent, arguments.episode, arguments.evaluation, told_of)
     for line in version_differences(episode.trace):
         say(console, line, style="yellow")
     if output is not None and output.endswith(".trace.json"):
         _write_trace(episode, Path(output), console)
         return
-    q_values = _q_values(episode, arguments.sha256, console) if arguments.values else None
     if not arguments.window:
         # pygame then looks for no display, and complains of none, while it draws into memory.
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-    trace, rendering = episode.trace, rendering_of(episode.trace)
-    names, every_frame = rendering.action_names, arguments.every_frame
-    frames = trace_frames(trace, q_values, action_names=names, every_frame=every_frame)
-    per_step = rendering.frames_per_step if every_frame else 1
+    q_values = _q_values(episode, arguments.sha256, console) if arguments.values else None
+    shown, name = [episode], episode.name
+    if arguments.side_by_side is None:
+        pictures = film(episode.trace, q_values, every_frame=arguments.every_frame)
+    else:
+        other = _game_beside(arguments.side_by_side, episode, told_of_other, console)
+        pictures = _film_of_two(arguments, (episode, other), q_values, console)
+        shown, name = [episode, other], f"{name}-side-by-side"
     if arguments.window:
-        show_window(frames, rendering.fps * per_step)
+        show_window(pictures.frames, pictures.fps)
         return
-    name = episode.name + ("-values" if arguments.values else "")
+    name += "-values" if arguments.values else ""
     file = Path(output or episode.videos / f"{name}.mp4")
-    total = 1 + trace.length * per_step
     with Bar(console, "replaying: ") as bar:
-        shown = bar.over(frames, total, "frames")
+        frames = bar.over(pictures.frames, pictures.length, "frames")
         if arguments.poster:
-            shown = with_poster(shown, file.with_suffix(".png"), total // 2)
-        count = write_video(file, shown, rendering.fps * per_step)
-    _say_proved(episode, console)
+            frames = with_poster(frames, file.with_suffix(".png"), pictures.length // 2)
+        count = write_video(file, frames, pictures.fps)
+    for each in shown:
+        _say_proved(each, console)
     say(console, f"{file}: {count} frames", style="bold")
+
+
+def _told_of_each(arguments: argparse.Namespace) -> tuple["Told", "Told"]:
+    """Returns what was typed of the agent, and of the one beside it: of zips alone, if one is."""
+    from sndqn.agents.find import is_of_sb3
+    from sndqn.agents.told import Told
+
+    typed, other = told(arguments), arguments.side_by_side
+    if other is None or not is_of_sb3(other):
+        return typed, Told()
+    return (typed if is_of_sb3(arguments.agent) else Told()), typed
+
+
+def _game_beside(
+    given: str, episode: "RecordedEpisode", told_of_it: "Told", console: "Console"
+) -> "RecordedEpisode":
+    from sndqn.agents.episodes import game_beside
+    from sndqn.agents.find import find_agent
+
+    with Bar(console, f"{given} plays: ") as bar:
+        count = EpisodeCount(bar, 1)
+        return game_beside(find_agent(given, told_of_it), episode.trace, on_step=count.on_step)
+
+
+def _film_of_two(
+    arguments: argparse.Namespace,
+    episodes: tuple["RecordedEpisode", "RecordedEpisode"],
+    q_values: Any,
+    console: "Console",
+) -> "Film":
+    from sndqn.evaluation.films import Side, film_of_two
+
+    one, other = episodes
+    others_values = _q_values(other, None, console) if arguments.values else None
+    return film_of_two(
+        (
+            Side(arguments.agent, one.trace, q_values),
+            Side(arguments.side_by_side, other.trace, others_values),
+        ),
+        every_frame=arguments.every_frame,
+    )
 
 
 def _write_trace(episode: "RecordedEpisode", file: Path, console: "Console") -> None:
@@ -119,9 +166,7 @@ def _say_proved(episode: "RecordedEpisode", console: "Console") -> None:
 
 
 def _q_values(episode: "RecordedEpisode", sha256: str | None, console: "Console") -> Any:
-    from sndqn.agents import load_agent
-
-    agent = load_agent(episode.agent, sha256)
+    agent = episode.load_agent(sha256)
     say(console, f"values: {episode.agent}, sha256 {agent.sha256}")
     if episode.trace.agent_sha256 not in (None, agent.sha256):
         say(console, "the episode was played by another agent than this one", style="yellow")

@@ -32,8 +32,8 @@ class Pen:
 
     def width(self, text: str, size: float) -> float:
         """Returns how wide a text will be."""
-        letters = (_letter(letter, size * self.zoom, TEXT) for letter in text)
-        return sum(letter.shape[1] for letter in letters) / self.zoom
+        widths = [int(_letter(letter, size * self.zoom, TEXT).shape[1]) for letter in text]
+        return sum(widths) / self.zoom
 
     def text(
         self,

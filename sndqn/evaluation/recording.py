@@ -1,5 +1,6 @@
 """Recording an episode as a trace."""
 
+from collections.abc import Callable
 from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING
@@ -100,6 +101,7 @@ def record_trace(
     epsilon: float,
     max_steps: int | None = None,
     agent_sha256: str | None = None,
+    on_step: Callable[[int, int], None] | None = None,
 ) -> Trace:
     """Plays one episode in `env` and records it.
 
@@ -111,6 +113,7 @@ def record_trace(
         epsilon: Probability of a random action.
         max_steps: Cut the episode after this many actions; None for `MAX_STEPS`.
         agent_sha256: SHA-256 of the agent's file, for the record.
+        on_step: Called after each step with 0, the episode's number, and the number of its steps.
 
     Raises:
         TraceError: The environment gave NaN or an infinite number.
@@ -119,7 +122,10 @@ def record_trace(
         settings, seed=seed, epsilon=epsilon, max_steps=max_steps, agent_sha256=agent_sha256
     )
     for step in play(env, q_function, seed=seed, epsilon=epsilon):
-        if recorder.add(step):
+        over = recorder.add(step)
+        if on_step is not None:
+            on_step(0, recorder.length)
+        if over:
             break
     return recorder.trace()
 

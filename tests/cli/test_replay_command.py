@@ -8,8 +8,9 @@ import pytest
 from refusals import refusal
 
 from sndqn import cli
-from sndqn.agents.episodes import find_episode
+from sndqn.agents.episodes import find_episode, game_beside
 from sndqn.agents.evaluations import write_evaluation
+from sndqn.agents.find import find_agent
 from sndqn.errors import TraceError
 from sndqn.evaluation import (
     EpisodeResult,
@@ -117,3 +118,49 @@ def test_an_episode_that_is_none_is_refused(
 ) -> None:
     for given in (str(run.path), str(run.episodes)):
         assert "expected " in refusal(["replay", given, f"--episode={episode}"], capsys)
+
+
+def test_two_agents_games_of_one_seed_are_one_video(
+    run: RunFolder, agent_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The second agent, a file by itself, has no evaluation: it plays the game now.
+    path = tmp_path / "two.webm"
+    command = ["replay", str(run.path), "--episode", "1", "--side-by-side", str(agent_file)]
+    assert cli.main([*command, "--values", "--poster", "--output", str(path)]) == 0
+    trace = read_episode(run.episodes, 1)
+    out = capsys.readouterr().out
+    proved = f"return {trace.episode_return:g} in {trace.length} steps, replayed exactly"
+    assert f"episode-001 of its own evaluation: {proved}" in out
+    assert f"seed-{trace.seed} of cart, played now: {proved}" in out
+    assert out.count("values: ") == 2
+    assert path.read_bytes().startswith(b"\x1a\x45\xdf\xa3")
+    assert path.with_suffix(".png").is_file()
+
+
+def test_the_game_beside_is_the_recorded_one_of_the_same_seed(run: RunFolder) -> None:
+    for number in range(2):
+        trace = read_episode(run.episodes, number)
+        beside = game_beside(find_agent(str(run.path)), trace)
+        assert (beside.trace, beside.name) == (trace, f"episode-00{number}")
+
+
+def test_a_game_played_now_is_that_of_an_evaluation(run: RunFolder, agent_file: Path) -> None:
+    trace = read_episode(run.episodes, 0)
+    counted: list[tuple[int, int]] = []
+    played = game_beside(
+        find_agent(str(agent_file)), trace, on_step=lambda *step: counted.append(step)
+    )
+    assert played.trace == trace
+    assert counted == [(0, step) for step in range(trace.length + 1)]
+
+
+def test_agents_of_two_environments_are_refused_side_by_side(
+    run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(run.path.rglob("*"))
+    command = ["replay", str(run.path), "--side-by-side", "MinAtar/Breakout/sn"]
+    assert "expected two agents of one environment, found suite" in refusal(command, capsys)
+    command = ["replay", str(run.path), "--side-by-side", str(run.path)]
+    error = refusal([*command, "--output", "a.trace.json"], capsys)
+    assert "a trace is of one game" in error
+    assert sorted(run.path.rglob("*")) == before
