@@ -22,6 +22,7 @@ commands:
   evaluate   evaluate an agent again             sndqn evaluate runs/Breakout/...
   replay     make a video of an evaluated game   sndqn replay runs/Breakout/...
   inspect    show an agent and its layers' norms sndqn inspect runs/Breakout/...
+  report     show what runs say, on one page    sndqn report runs/
   agents     list the agents that ship           sndqn agents
   export     write an agent for other tools      sndqn export runs/Breakout/... --format onnx
   import-sb3 take the weights of an SB3 zip      sndqn import-sb3 dqn.zip --env CartPole ...
@@ -34,6 +35,7 @@ COMMANDS = {
     "evaluate": "sndqn.cli.evaluate",
     "replay": "sndqn.cli.replay",
     "inspect": "sndqn.cli.inspect",
+    "report": "sndqn.cli.report",
     "agents": "sndqn.cli.agents",
     "export": "sndqn.cli.export",
     "import-sb3": "sndqn.cli.import_sb3",
