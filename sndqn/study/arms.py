@@ -4,13 +4,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sndqn.training.config import TrainConfig
-from sndqn.training.settings import Evaluation, Machine
+from sndqn.training.settings import SETTINGS, Evaluation, Machine
 
 # What an arm is not made of: what is learnt, the seed, and what changes nothing that is learnt.
 _LEFT_OUT = {"env", "seed", "title", "imports", "eval_every_timesteps"}
 _LEFT_OUT |= Machine.model_fields.keys() | Evaluation.model_fields.keys()
-_SETTINGS = [name for name in TrainConfig.model_fields if name not in _LEFT_OUT]
+_SETTINGS = [name for name in SETTINGS if name not in _LEFT_OUT]
 
 
 def differing(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
