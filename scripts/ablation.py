@@ -8,7 +8,6 @@ little; a ratio is the median over turns of the time without the trick to that w
 """
 
 import argparse
-import ctypes
 import json
 import statistics
 import sys
@@ -23,20 +22,10 @@ import numpy as np
 import torch
 from needs import need
 
-from sndqn.acceleration import compilation, keep_freed_memory, onednn
-from sndqn.acceleration.decompositions import decompositions
+from sndqn.acceleration import compilation
+from sndqn.acceleration.compiled_update import CompiledUpdate
 from sndqn.runs.folder import provenance
 
-aten: Any = torch.ops.aten
-
-# Operations that are replaced in compiled updates, by what they are for.
-OPERATIONS = {
-    "small convolutions": (aten.convolution.default, aten.convolution_backward.default),
-    "small products as loops": (aten.mm.default, aten.addmm.default),
-    "scatter_add": (aten.scatter_add.default,),
-    "nan_to_num": (aten.nan_to_num.default,),
-    "norm of a large gradient": (aten.linalg_vector_norm.default,),
-}
 # Updates of a turn.
 TURN = {"CartPole": 200, "MinAtar/Breakout": 50, "Breakout": 2}
 
@@ -52,16 +41,11 @@ def replaced(module: Any, name: str, value: Any) -> Iterator[None]:
         setattr(module, name, old)
 
 
-def tricks() -> dict[str, tuple[Any, str, Any]]:
-    """Lists what to replace, and by what, to compile without a trick."""
-    found: dict[str, tuple[Any, str, Any]] = {}
-    for name, operations in OPERATIONS.items():
-        rest = {k: v for k, v in decompositions().items() if k not in operations}
-        found[name] = (compilation, "decompositions", lambda rest=rest: rest)
-    found["products by oneDNN"] = (onednn, "takes", lambda *_: False)
-    found["TorchInductor's options"] = (compilation, "_OPTIONS", {})
-    found["samples in fixed memory"] = (compilation, "are_small", lambda *_: False)
-    return found
+# What to replace, and by what, to compile without a trick.
+TRICKS: dict[str, tuple[Any, str, Any]] = {
+    "small convolutions": (compilation, "decompositions", dict),
+    "TorchInductor's options": (compilation, "_OPTIONS", {}),
+}
 
 
 def updates(env: str) -> dict[str, Callable[[], object]]:
@@ -74,23 +58,16 @@ def updates(env: str) -> dict[str, Callable[[], object]]:
     observations = torch.as_tensor(np.array(model._last_obs))
 
     def compiled() -> Callable[[], object]:
-        update = compilation.CompiledUpdate(model.update, samples, 1, observations)
+        update = CompiledUpdate(model.update, samples, 1, observations)
         return lambda: update.run_updates(samples, 1, 0)
 
     found = {"everything": compiled(), "compilation": lambda: model.update(samples)}
     found["nothing"] = found["everything"]  # by how far it is from 1, no ratio says anything
-    found["glibc keeps memory"] = found["everything"]
-    for name, trick in tricks().items():
+    for name, trick in TRICKS.items():
         with replaced(*trick):
             found[name] = compiled()
         print(f"{env}: compiled without {name}", flush=True)
     return found
-
-
-def let_memory_go() -> None:
-    """Undoes `keep_freed_memory`: thresholds of 128 kB, as glibc has them at its start."""
-    for parameter in (-1, -3):
-        ctypes.CDLL(None).mallopt(parameter, 2**17)
 
 
 def measure(env: str, rounds: int) -> dict[str, Any]:
@@ -100,14 +77,11 @@ def measure(env: str, rounds: int) -> dict[str, Any]:
     for round_ in range(rounds + 1):
         turns = list(contenders.items())
         for name, update in turns if round_ % 2 else reversed(turns):
-            if name == "glibc keeps memory":
-                let_memory_go()
             update()
             start = time.thread_time()
             for _ in range(TURN[env]):
                 update()
             seconds = (time.thread_time() - start) / TURN[env]
-            keep_freed_memory()
             if round_:  # the first warms up
                 times.setdefault(name, []).append(seconds)
     ratios = {
@@ -131,7 +105,6 @@ def main() -> None:
     need("minatar", output=options.output)
     torch.set_flush_denormal(True)
     torch.set_num_threads(1)
-    keep_freed_memory()
     record = {"command": " ".join(["python", *sys.argv]), "provenance": provenance()}
     record["results"] = results = []
     for env in options.env:

@@ -8,34 +8,21 @@ import torch
 from torch import Tensor
 
 
-def q_learning(reward: Tensor, discount: Tensor, next_q_target: Tensor) -> Tensor:
-    """Returns r + γ max over a' of Q_target(s', a').
-
-    Args:
-        reward: r.
-        discount: γ, 0 at terminal transitions.
-        next_q_target: Q_target(s', ·), shape (batch, actions).
-
-    Source: Mnih et al., Nature 2015, equation 2.
-    """
-    return reward + discount * next_q_target.max(dim=1).values
-
-
-def double_q_learning(
-    reward: Tensor, discount: Tensor, next_q_target: Tensor, next_q_online: Tensor
+def q_learning(
+    reward: Tensor, discount: Tensor, next_q_target: Tensor, next_action: Tensor
 ) -> Tensor:
-    """Returns r + γ Q_target(s', a*), where a* is the online network's choice in s'.
+    """Returns r + γ Q_target(s', a').
 
     Args:
         reward: r.
         discount: γ, 0 at terminal transitions.
         next_q_target: Q_target(s', ·), shape (batch, actions).
-        next_q_online: Q(s', ·), shape (batch, actions).
+        next_action: a', integers: the best by Q_target itself, or, in double Q-learning, by the
+            online network.
 
-    Source: van Hasselt et al., AAAI 2016 (arXiv 1509.06461).
+    Source: Mnih et al., Nature 2015, equation 2; van Hasselt et al., AAAI 2016 (arXiv 1509.06461).
     """
-    choice = next_q_online.argmax(dim=1, keepdim=True)
-    return reward + discount * next_q_target.gather(1, choice).squeeze(1)
+    return reward + discount * next_q_target.gather(1, next_action[:, None]).squeeze(1)
 
 
 def munchausen(

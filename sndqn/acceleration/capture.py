@@ -14,11 +14,42 @@ import torch
 from torch import Tensor
 
 from sndqn.acceleration.assumptions import Assumptions
-from sndqn.acceleration.batches import FixedSamples
 from sndqn.acceleration.graph_linalg import GraphLinalg
 from sndqn.acceleration.interface import Result, Update, moments
 from sndqn.errors import ConfigError
-from sndqn.replay import Batch
+from sndqn.replay import Batch, split
+
+
+class FixedSamples:
+    """Memory for samples that stays in one place, and its division into batches.
+
+    Attributes:
+        batches: Views of that memory; they hold what `load` wrote last.
+
+    Args:
+        samples: An example, of the shapes and dtypes of all later ones; observations in one array.
+        n_batches: How many batches the samples make.
+    """
+
+    def __init__(self, samples: Batch, n_batches: int) -> None:
+        self._forms = _forms(samples)
+        own = {name: t.clone() for name, t in samples._asdict().items() if t is not None}
+        self._samples = Batch(**own)
+        self.batches = split(self._samples, len(samples.rewards) // n_batches)
+
+    def fit(self, samples: Batch) -> bool:
+        """Returns whether samples have the shapes and dtypes of the example."""
+        return _forms(samples) == self._forms
+
+    def load(self, samples: Batch) -> None:
+        """Copies samples into this memory."""
+        for own, given in zip(self._samples, samples, strict=True):
+            if own is not None:
+                own.copy_(given, non_blocking=True)
+
+
+def _forms(samples: Batch) -> list[Any]:
+    return [None if t is None else (t.shape, t.dtype) for t in samples]
 
 
 class FixedUpdates:

@@ -70,18 +70,13 @@ def gram_schmidt_rows(rows: Tensor) -> Tensor:
         unit = place == basis[:, :k].square().sum(dim=0).argmin()
         rest = torch.where(rest.square().sum() <= least, unit.to(rest), rest)
         rest = _outside(basis, rest)
-        basis = stored(torch.where(row == j, rest / rest.square().sum().sqrt(), basis))
+        basis = torch.where(row == j, rest / rest.square().sum().sqrt(), basis)
     return basis
 
 
 def _outside(basis: Tensor, x: Tensor) -> Tensor:
     """Subtracts from x its part in the span of orthonormal rows; zeros are no rows yet."""
-    return stored(x - (stored((basis * x).sum(dim=1, keepdim=True)) * basis).sum(dim=0))
-
-
-def stored(x: Tensor) -> Tensor:
-    """Forces a value to be written to memory: else each loop that reads it computes it again."""
-    return x.as_strided(x.size(), x.stride())
+    return x - ((basis * x).sum(dim=1, keepdim=True) * basis).sum(dim=0)
 
 
 def top_eigenvector(gram: Tensor) -> Tensor:

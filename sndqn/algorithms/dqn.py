@@ -8,7 +8,6 @@ import torch
 from sndqn import targets
 from sndqn.algorithms.base import ValueBasedAlgorithm
 from sndqn.algorithms.loss import Loss, Losses, Networks
-from sndqn.algorithms.target_network import evaluating
 from sndqn.losses import LOSSES, LossName
 from sndqn.replay import Batch
 
@@ -32,12 +31,9 @@ class DQNLoss(Loss):
             if self.munchausen:
                 q, settings = networks.target(batch.observations), self.munchausen._asdict()
                 target = targets.munchausen(reward, discount, action, q, next_q, next_q, **settings)
-            elif self.double:
-                with evaluating(networks.online):
-                    next_q_online = networks.online(batch.next_observations)
-                target = targets.double_q_learning(reward, discount, next_q, next_q_online)
             else:
-                target = targets.q_learning(reward, discount, next_q)
+                next_action = self.next_actions(networks, batch, next_q)
+                target = targets.q_learning(reward, discount, next_q, next_action)
         q_values = networks.online(batch.observations)
         prediction = q_values.gather(1, action[:, None]).squeeze(1)
         values = LOSSES[self.name](prediction, target)

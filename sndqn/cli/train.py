@@ -62,7 +62,6 @@ def _train(config: str | None, flags: dict[str, Any]) -> None:
 
     from sndqn.training.run import train
 
-    _keep_freed_memory()
     console = make_console()
     path = train(resolved, console, flags).path
     code = [f" --import {module}" for module in resolved.imports]
@@ -79,18 +78,8 @@ def _resume(path: str, flags: dict[str, Any]) -> None:
 
     from sndqn.training.run import resume
 
-    _keep_freed_memory()
     console = make_console()
     say(console, f"Next: sndqn replay {resume(path, console).path}", style="bold")
-
-
-def _keep_freed_memory() -> None:
-    """Makes updates allocate faster: for a process that trains and does nothing else."""
-    from sndqn.algorithms.acceleration import find_acceleration
-
-    acceleration = find_acceleration()
-    if acceleration is not None:
-        acceleration.keep_freed_memory()
 
 
 def _add_settings(parser: Parser) -> None:

@@ -6,13 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from variants import FEW, VARIANTS, Variant, cartpoles, differences, held, make, state, variants
 
-from sndqn.acceleration.capture import CapturedUpdates, FixedUpdates
+from sndqn.acceleration.capture import CapturedUpdates, FixedSamples, FixedUpdates
 from sndqn.algorithms.base import CONVERGED_UPDATES
 from sndqn.algorithms.target_network import sync_target
 from sndqn.errors import ConfigError
-from sndqn.replay import split
+from sndqn.replay import Batch, split
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 EVERY = tuple(VARIANTS)
@@ -150,3 +152,52 @@ def test_a_training_on_a_gpu_is_captured_where_it_is_asked_to() -> None:
     model.learn(2000)
     assert isinstance(model.acceleration.updates, CapturedUpdates)
     assert model._n_updates > 400
+
+
+def random_sample(n: int, seed: int, *, weights: bool = False) -> Batch:
+    random = np.random.default_rng(seed)
+    images = random.integers(0, 256, (2, n, 3, 4, 4), np.uint8)
+    return Batch(
+        observations=torch.from_numpy(images[0]),
+        actions=torch.from_numpy(random.integers(0, 5, (n, 1))),
+        next_observations=torch.from_numpy(images[1]),
+        dones=torch.from_numpy(random.integers(0, 2, (n, 1)).astype(np.float32)),
+        rewards=torch.from_numpy(random.normal(size=(n, 1)).astype(np.float32)),
+        weights=torch.rand(n, 1) if weights else None,
+    )
+
+
+@given(st.integers(1, 5), st.integers(1, 6), st.booleans())
+def test_batches_on_fixed_memory_are_those_of_split(
+    size: int, n_batches: int, weights: bool
+) -> None:
+    n = size * n_batches
+    fixed = FixedSamples(random_sample(n, 0, weights=weights), n_batches)
+    addresses = [[None if t is None else t.data_ptr() for t in b] for b in fixed.batches]
+    for seed in (0, 1, 2):
+        samples = random_sample(n, seed, weights=weights)
+        assert fixed.fit(samples)
+        fixed.load(samples)
+        for own, expected in zip(fixed.batches, split(samples, size), strict=True):
+            for name, value in expected._asdict().items():
+                found = getattr(own, name)
+                if value is None:
+                    assert found is None, name
+                    continue
+                assert torch.equal(found, value), name
+                assert found.dtype == value.dtype, name
+    assert addresses == [[None if t is None else t.data_ptr() for t in b] for b in fixed.batches]
+
+
+def test_other_samples_do_not_fit_and_theirs_stay_as_they_were() -> None:
+    first = random_sample(8, 0)
+    fixed = FixedSamples(first, 2)
+    first.rewards.fill_(100)
+    assert float(fixed.batches[0].rewards.max()) < 100, "memory of its own"
+    others: list[Any] = [
+        random_sample(4, 0),
+        random_sample(8, 0, weights=True),
+        first._replace(rewards=first.rewards.double()),
+        first._replace(actions=first.actions.flatten()),
+    ]
+    assert not any(map(fixed.fit, others))

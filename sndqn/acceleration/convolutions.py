@@ -1,15 +1,10 @@
-"""Operations that compiled updates do otherwise: small convolutions, products, a few more.
+"""Small convolutions as matrix products, in compiled updates.
 
 oneDNN's convolutions take 0.1 ms forwards and 0.17 ms backwards where a batch of 32 grids of
 10 x 10 cells meets 16 kernels of 3 x 3, a twentieth of what the cores can do. To gather what each
 output sees and multiply that by the kernels takes a third of it, where TorchInductor makes one loop
 of the gathering; uncompiled, the gathering takes longer than the product saves. So it is with the
 one or two images that a power iteration sends through a convolution and back, of any size.
-
-Large products are oneDNN's, see `onednn`; a large gradient's norm is a sum of sums, `vector_norm`.
-
-Products of a few numbers, as of a network's head, become loops, which the compiler joins with those
-around them: of 24 loops and products in MinAtar's update that leaves 15.
 """
 
 import math
@@ -20,23 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sndqn.acceleration import onednn
-from sndqn.acceleration.graph_linalg import stored
-
 aten: Any = torch.ops.aten
 
 # Patches of larger images cost more memory traffic than the product saves: the Nature CNN's first
 # convolution, 3.3 million numbers for a batch of 32, gains nothing.
 _LARGEST = 2**19
-
-# Of multiplications. A head of 6 x 128 takes 24,576 for a batch of 32: a loop, then.
-_LARGEST_LOOP = 2**15
-# Of multiplications as well: with less, oneDNN's preparations, some 20 µs, take what it gains.
-_LEAST_WORK = 3 * 2**20
-# Where a matrix is large: a power iteration's products of 8 vectors and 128 x 1024 have as many.
-_LEAST_WORK_IF_LARGE = 2**20
-# Of a matrix's numbers.
-_LARGE = 2**17
 
 
 def _output_size(x: Tensor, weight: Tensor, stride: Sequence[int]) -> tuple[int, int]:
@@ -56,7 +39,8 @@ def _rows(x: Tensor) -> Tensor:
 
 def _seen(x: Tensor, weight: Tensor, stride: Sequence[int]) -> Tensor:
     """Returns what each output sees; (batch, channels, *outputs, *kernel)."""
-    x = stored(x)  # or each number would be computed once for each output that sees it
+    # Written to memory, or each number would be computed once for each output that sees it.
+    x = x.as_strided(x.size(), x.stride())
     for i in range(2):
         x = x.unfold(2 + i, weight.shape[2 + i], stride[i])
     return x
@@ -152,92 +136,9 @@ def convolution_backward(grad: Tensor, x: Tensor, weight: Tensor, _: Any, *rest:
     return None, grad_weight, grad.sum(dim=(0, 2, 3)) if wanted[2] else None
 
 
-def product(a: Tensor, b: Tensor) -> Any:
-    """Computes `aten.mm` as a loop or by oneDNN; NotImplemented where oneMKL's is as good.
-
-    Args:
-        a: Shape (m, k).
-        b: Shape (k, n).
-    """
-    (m, k), n = a.shape, b.shape[1]
-    if m * k * n <= _LARGEST_LOOP:
-        return _small_product(a, b)
-    least = _LEAST_WORK_IF_LARGE if k * n >= _LARGE else _LEAST_WORK
-    if m * k * n < least or not onednn.takes(a, b):
-        return NotImplemented
-    return onednn.linear(a, b.t())
-
-
-def _column_major(x: Tensor) -> bool:
-    return x.stride(0) == 1 and x.stride(1) != 1
-
-
-def _small_product(a: Tensor, b: Tensor) -> Tensor:
-    # The loop's vectors run along contiguous memory.
-    if _column_major(a):
-        return (b.t().unsqueeze(2) * a.t()).sum(dim=1).t()
-    if _column_major(b):
-        return (a.unsqueeze(1) * b.t()).sum(dim=2)
-    return (a.unsqueeze(2) * b).sum(dim=1)
-
-
-def affine(bias: Tensor, a: Tensor, b: Tensor, **factors: float) -> Any:
-    """Computes `aten.addmm` as a product and a sum, or NotImplemented for one with factors.
-
-    A loop, which others join, adds the bias. For 32 x 512 and 4 outputs oneMKL took three times as
-    long to add to what is there as to multiply.
-    """
-    return NotImplemented if factors else a @ b + bias
-
-
-def scatter_add(x: Tensor, dim: int, index: Tensor, values: Tensor) -> Any:
-    """Computes `aten.scatter_add` of one value a row, or NotImplemented for more of them.
-
-    So a loss of one action's value is differentiated; torch's own is no part of a loop.
-    """
-    one_a_row = [1 if i == dim % x.ndim else size for i, size in enumerate(x.shape)]
-    if not list(index.shape) == list(values.shape) == one_a_row:
-        return NotImplemented
-    places = torch.arange(x.shape[dim], device=x.device)
-    places = places.view([-1 if i == dim % x.ndim else 1 for i in range(x.ndim)])
-    result = x + torch.where(places == index, values, 0)
-    # Stored, or every loop that reads one would compute the loss anew; with the batch last, along
-    # which loops run by whole vectors, and not by a handful of actions.
-    return stored(result.t().contiguous()).t() if x.ndim == 2 else stored(result)
-
-
-def nan_to_num(
-    x: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
-) -> Any:
-    """Computes `aten.nan_to_num` with zero for all three, or NotImplemented for other values.
-
-    TorchInductor asks of each number by itself whether it is NaN, and three times in all.
-    """
-    if (nan or 0.0, posinf, neginf) != (0.0, 0.0, 0.0):
-        return NotImplemented
-    return torch.where(x.abs() < math.inf, x, 0.0)  # false for NaN too
-
-
-def vector_norm(x: Tensor, ord: float = 2, *args: Any, **kwargs: Any) -> Any:
-    """Computes `aten.linalg_vector_norm` of a large matrix row by row, or NotImplemented.
-
-    TorchInductor sums up millions of numbers by way of partial sums, of which it keeps account at
-    every step: 0.2 ms for 1.6 million squares. So many sums of a row each, and their sum, take 0.1.
-    """
-    if ord != 2 or args or kwargs or x.ndim != 2 or x.numel() < _LARGE:
-        return NotImplemented
-    rows = x.t() if _column_major(x) else x
-    return rows.square().sum(dim=1).sum().sqrt()
-
-
 def decompositions() -> dict[Any, Callable[..., Any]]:
     """Lists what takes the place of which operation."""
     return {
         aten.convolution.default: convolution,
         aten.convolution_backward.default: convolution_backward,
-        aten.mm.default: product,
-        aten.addmm.default: affine,
-        aten.scatter_add.default: scatter_add,
-        aten.nan_to_num.default: nan_to_num,
-        aten.linalg_vector_norm.default: vector_norm,
     }
