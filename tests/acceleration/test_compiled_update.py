@@ -26,7 +26,6 @@ from sndqn.envs import make_vec_env, resolve_env
 from sndqn.policies import SNDQNPolicy, minatar_cnn, nature_cnn
 from sndqn.replay import Batch
 
-REPRESENTATIVE = [("C51", "rainbow"), ("IQN", "munchausen-prioritized")]
 SCHEDULERS = ("div_grad", "mul_eps", "div_lr")
 needs_compiler = pytest.mark.skipif(not compiler_available(), reason="no C++ compiler")
 
@@ -132,7 +131,11 @@ def filled(variant: Variant) -> Any:
 
 
 @needs_compiler
-@pytest.mark.parametrize("variant", REPRESENTATIVE, ids="-".join)
+@pytest.mark.parametrize(
+    "variant",
+    [("C51", "rainbow"), pytest.param(("IQN", "munchausen-prioritized"), marks=pytest.mark.slow)],
+    ids="-".join,
+)
 def test_each_of_fifty_compiled_updates_is_the_eager_one(variant: Variant) -> None:
     check_updates(filled(variant), 50)
 
@@ -155,6 +158,7 @@ def test_each_compiled_update_is_the_eager_one_with_normalised_convolutions() ->
     check_updates(make("MinAtar/Breakout", policy_kwargs={"sn_layers": "all"}), 50)
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_each_compiled_update_is_the_eager_one_with_ataris_large_layers() -> None:
     check_updates(make("Breakout", policy_kwargs={"sn_layers": "all"}), 10)
@@ -293,7 +297,7 @@ def test_a_compiled_step_follows_the_learning_rate_and_notices_another_state() -
 
 
 @needs_compiler
-@pytest.mark.parametrize("optimizer", ["Adam", "SGD"])
+@pytest.mark.parametrize("optimizer", ["Adam", pytest.param("SGD", marks=pytest.mark.slow)])
 def test_weights_put_elsewhere_are_trained_where_they_are(optimizer: str) -> None:
     kwargs = {"optimizer_class": torch.optim.SGD} if optimizer == "SGD" else {}
     model, twin = (make(policy_kwargs=kwargs) for _ in range(2))
