@@ -16,7 +16,7 @@ class ConfigError(SndqnError, ValueError):
 
 
 class UntypedCodeError(ConfigError):
-    """Code that a file names, and that runs only where someone types its name."""
+    """Code that a file names, and that runs only if the user types its name."""
 
 
 class EnvironmentNameError(SndqnError, ValueError):

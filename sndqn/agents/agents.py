@@ -190,7 +190,7 @@ def spaces_of(settings: EnvSettings) -> Spaces:
     except SndqnError:
         raise
     except Exception as error:
-        # An environment is someone else's code, called with a file's values: anything can come.
+        # An environment is foreign code, called with a file's values: it can raise anything.
         reason = " ".join(str(error).split())[:150]
         raise AgentFileError(f"its environment cannot be made: {reason}") from None
     return env.observation_space, env.action_space

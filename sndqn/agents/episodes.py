@@ -1,4 +1,4 @@
-"""Which recorded episode someone means: one of an evaluation, or of a file of traces.
+"""Which recorded episode is meant: one of an evaluation, or of a file of traces.
 
 And the game of the same seed that another agent plays.
 """
@@ -62,7 +62,7 @@ class RecordedEpisode:
 def find_episode(
     given: str, episode: str, evaluation: str | None = None, told: Told | None = None
 ) -> RecordedEpisode:
-    """Finds the episode that someone typed.
+    """Finds the episode that the user typed.
 
     Args:
         given: A file of traces, or as for `find_agent`.

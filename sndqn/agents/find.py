@@ -49,7 +49,7 @@ class AgentPlace:
         """Returns the bytes of the agent's file; a zip is read as one.
 
         Args:
-            default: The environment of a zip that nobody tells.
+            default: The environment of a zip, if the user tells none.
 
         Raises:
             SndqnError: There is none, it is too large, or it is a zip that something must be told.
@@ -67,7 +67,7 @@ class AgentPlace:
 
         Args:
             sha256: What the SHA-256 of its file must be; None takes any.
-            default: The environment of a zip that nobody tells.
+            default: The environment of a zip, if the user tells none.
 
         Raises:
             SndqnError: As `read` and `agent_from_bytes`.
@@ -84,7 +84,7 @@ def find_agent(given: str, told: Told | None = None) -> AgentPlace:
         given: The folder of a run, of an evaluation, or one that an evaluation made; an agent file,
             or a zip of Stable-Baselines3, whose evaluation is in NAME-evaluation/ beside it; the
             folder of a training by rl-zoo; or the name of a shipped agent, "CartPole/sn".
-        told: What someone says of the agent, which only a zip or rl-zoo's folder may need.
+        told: What the user says of the agent; only a zip or rl-zoo's folder may need it.
 
     Raises:
         RunFolderError: There is none.

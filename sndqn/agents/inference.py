@@ -40,7 +40,7 @@ def network_of(
     Args:
         tensors: By the names that they have in `QNetwork`.
         where: Space of the observations and of the actions.
-        told: What someone says of it.
+        told: What the user says of it.
         known: What else is known of it, which counts where `told` says nothing.
 
     Raises:
@@ -84,7 +84,7 @@ _USUAL = {
 
 
 def _refuse_superfluous(head: str, told: Told) -> None:
-    """Refuses what someone says of another network than this."""
+    """Refuses what the user says of a network other than this one."""
     owners = {
         "v_min": ("categorical", "C51"),
         "v_max": ("categorical", "C51"),
@@ -99,7 +99,7 @@ def _refuse_superfluous(head: str, told: Told) -> None:
 
 
 def _complete(told: Told, head: str, hidden: bool, normalised: bool) -> Told:
-    """Asks in one line for what nobody told, of what this network needs."""
+    """Asks in one line for what this network needs and was not told."""
     needed = {
         "activation": hidden,
         "sn_mode": normalised,

@@ -107,7 +107,7 @@ def _activation(said: Any) -> str:
 
 
 def _check_extractor(policy: dict[str, Any]) -> None:
-    """Refuses a features extractor of somebody else's, whose shapes may look like another's."""
+    """Refuses a features extractor that is not known here: its shapes may look like another's."""
     said = policy.get("features_extractor_class")
     found = _CLASS.match(said) if isinstance(said, str) else None
     if found is not None and not found[1].startswith(_KNOWN_PACKAGES):

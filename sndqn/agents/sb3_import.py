@@ -45,7 +45,7 @@ def import_sb3(path: Path, told: Told, default: EnvSettings | None = None) -> by
     Args:
         path: The zip: of SB3's DQN or sb3-contrib's QRDQN, with MlpPolicy, CnnPolicy or sndqn's
             policies, or of sndqn's algorithms. What rl-zoo wrote beside it tells its environment.
-        told: What someone says of it; the environment, and what its own words do not tell.
+        told: What the user says of it: the environment, and what its own words do not tell.
         default: The environment, where neither says it.
 
     Raises:

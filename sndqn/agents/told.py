@@ -1,4 +1,4 @@
-"""What weights from elsewhere do not tell, and someone has to say."""
+"""What weights from elsewhere do not tell, and the user has to."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -8,7 +8,7 @@ from sndqn.errors import ConfigError
 
 @dataclass(frozen=True)
 class Told:
-    """What someone says of an agent whose weights Stable-Baselines3 saved; None is not said.
+    """What the user says of an agent whose weights Stable-Baselines3 saved; None is not said.
 
     Attributes:
         settings: The environment it learnt.

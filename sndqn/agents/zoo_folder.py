@@ -2,7 +2,7 @@
 
 Its folder is `dqn/CartPole-v1_1/`, with CartPole-v1.zip, perhaps best_model.zip, and in
 CartPole-v1/ the files args.yml and config.yml. On the hub these two lie beside the zip. They are
-read as plain data, and name code that runs only where someone types its name.
+read as plain data, and name code that runs only if the user types its name.
 """
 
 import re

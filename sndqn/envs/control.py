@@ -77,7 +77,7 @@ def _make(settings: ControlSettings, render_mode: str | None) -> gymnasium.Env[A
             f"{env_id} needs a package that is not installed: {error}"
         ) from error
     except Exception as error:
-        # Someone else's code, called with what may be a stranger's values: anything can come.
+        # Foreign code, called with values of an unknown file: it can raise anything.
         reason = " ".join(str(error).partition(" was raised from the env")[0].split())[:200]
         if not settings.env_kwargs:
             missing = re.findall(r"'(\w+)'", reason) if "required" in reason else []
@@ -149,7 +149,7 @@ def try_out(settings: ControlSettings) -> None:
     except DependencyNotInstalled as error:
         raise MissingExtraError(missing_package(settings.env_id, error)) from error
     except Exception as error:
-        # Someone else's code: anything can come.
+        # Foreign code: it can raise anything.
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise ConfigError(f"{settings.name} fails in its first step: {reason}") from error
     finally:

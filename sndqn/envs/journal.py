@@ -82,7 +82,7 @@ class JournalVecEnv(VecEnvWrapper):
         try:
             observations, rewards, dones, infos = self.seeded.step_wait()
         except Exception as error:
-            # An environment is someone else's code: anything can come.
+            # An environment is foreign code: it can raise anything.
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             where = self._whereabouts(range(self.num_envs))
             raise TrainingError(f"an environment failed: {reason}\n{where}") from error

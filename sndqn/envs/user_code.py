@@ -1,6 +1,6 @@
 """Code that a person named: modules to import, wrappers to use.
 
-A file may say which code it was made with; that code runs only where someone types its name, at
+A file may say which code it was made with; that code runs only if the user types its name, at
 the shell or in Python.
 """
 
@@ -89,7 +89,7 @@ def wrapped(
         try:
             env = _wrappers[name](env)
         except Exception as error:
-            # Someone else's code: anything can come.
+            # Foreign code: it can raise anything.
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise ConfigError(
                 f"--wrapper {name}: cannot be made with {env_name} alone: {reason}. A class of "

@@ -74,7 +74,7 @@ def count_actions(env: Env) -> int:
 
 
 class Episode:
-    """An episode under way in an environment; whoever holds it says which action comes next.
+    """An episode under way in an environment; the caller chooses each action.
 
     `begin` and `finish` make a step. Between the two, environments whose work is done in a thread
     of their own (`begin_step`, `finish_step`) go on by themselves; all others work in `finish`.
@@ -187,7 +187,7 @@ def run_episode(env: Env, choose: Callable[[Any], Choice], *, seed: int) -> Iter
 
 
 class _failures_of:
-    """Turns what an environment raises, someone else's code, into an error of one line."""
+    """Turns an exception of an environment, which is foreign code, into an error of one line."""
 
     def __init__(self, env: Env) -> None:
         self.env = env

@@ -168,7 +168,7 @@ def _drawn(env: Env, settings: Mapping[str, Any], every_frame: bool) -> list[Any
             f"{name} needs a package that is not installed, to be drawn: {error}"
         ) from error
     except Exception as error:
-        # Someone else's code: anything can come.
+        # Foreign code: it can raise anything.
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         name = settings.get("env_id", "The environment")
         raise RenderingError(f"{name} cannot be drawn: {reason}") from error

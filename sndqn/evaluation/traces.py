@@ -3,8 +3,8 @@
 The file is JSON with base64 of zlib-compressed little-endian arrays: nothing in it can run code.
 Reading trusts nothing: keys, types, sizes, and a SHA-256 over the content are checked, and what an
 attacker recomputes along with the SHA-256 is caught by the replay (`recording.replay_trace`).
-What does not change the episode no replay can check: `epsilon`, `agent_sha256` and `versions` are
-statements of whoever wrote the trace, and an action that the game ignores could be another one.
+A replay cannot check what does not change the episode: `epsilon`, `agent_sha256`, `versions`, and
+actions that the game ignores. There the file's word is not proved.
 """
 
 import json

@@ -157,7 +157,7 @@ def _encode(
 ) -> int:
     """Have ffmpeg overwrite `path` with frames of one even-sided shape."""
     command = _ffmpeg_command(path, shape, fps, form)
-    # Messages go to a file, not a pipe: nobody empties a pipe while frames are being written.
+    # Messages go to a file, not a pipe: a pipe would fill up while frames are being written.
     with tempfile.TemporaryFile() as messages:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=messages

@@ -189,7 +189,7 @@ def _check_finite(tensors: Mapping[str, Tensor], step: int) -> None:
 
 
 class CheckpointCallback(BaseCallback):
-    """Saves a checkpoint every so many steps, at the end, and when someone asks to stop.
+    """Saves a checkpoint every so many steps, at the end, and when the user asks to stop.
 
     Args:
         every_timesteps: Steps between two; 0 leaves out those on the way.

@@ -50,7 +50,7 @@ def evaluate_task(state: TaskState, stop: StopSignals) -> None:
     last phase's is the run's own.
 
     Raises:
-        TrainingStopped: Someone asked to stop; evaluations that are whole are written.
+        TrainingStopped: The user asked to stop; evaluations that are whole are written.
     """
     run, console, protocol = state.run, state.console, evaluation_protocol(state.task.config)
     agent = load_agent(run.agent)
@@ -95,7 +95,7 @@ def play(
         unfinished: Keeps finished episodes, see `evaluate`.
 
     Raises:
-        TrainingStopped: Someone asked to stop.
+        TrainingStopped: The user asked to stop.
     """
     settings = settings or agent.description.settings
     show = episode_line(console, protocol.episodes)

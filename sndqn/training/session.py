@@ -36,7 +36,7 @@ class Session:
         tasks: What is trained.
         store: Its checkpoints.
         console: Where to say what happens.
-        stop: Someone's wish to stop.
+        stop: Says whether the user asked to stop.
     """
 
     run: RunFolder
@@ -57,7 +57,7 @@ class Session:
             checkpoint: Where to go on from; None to begin.
 
         Raises:
-            TrainingStopped: Someone asked to stop; a checkpoint and the agents so far are saved.
+            TrainingStopped: The user asked to stop; a checkpoint and the agents so far are saved.
         """
         for index, state in enumerate(self.tasks):
             state.open_folder(lengths_of(checkpoint, index) if checkpoint else None)
@@ -79,7 +79,7 @@ class Session:
         """Evaluates the agents that training left.
 
         Raises:
-            TrainingStopped: Someone asked to stop; what is left of it can be made another time.
+            TrainingStopped: The user asked to stop; what is left of it can be made another time.
         """
         try:
             for state in self.tasks:

@@ -66,6 +66,6 @@ class StopSignals:
             signal.raise_signal(signum)
 
     def check(self) -> None:
-        """Raises `TrainingStopped` if someone asked to stop."""
+        """Raises `TrainingStopped` if the user asked to stop."""
         if self.requested is not None:
             raise TrainingStopped(self.requested)

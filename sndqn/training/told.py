@@ -1,4 +1,4 @@
-"""What someone says of an agent that Stable-Baselines3 saved, by the names that settings have."""
+"""What the user says of an agent that Stable-Baselines3 saved, by the names of settings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ _NUMBERS = ("v_min", "v_max", "n_acting_quantiles")
 def tell(
     given: Mapping[str, Any], imports: Sequence[str] = (), wrappers: Sequence[str] = ()
 ) -> Told:
-    """Reads what someone says; the environment is resolved, and its module imported if named.
+    """Reads what the user says; the environment is resolved, and its module imported if named.
 
     Args:
         given: Any of `env`, `protocol`, `env_kwargs`, `activation`, `sn_mode`, `v_min`, `v_max` and
@@ -27,7 +27,7 @@ def tell(
 
     Raises:
         ConfigError: There is no such name, no such value of it, or the protocol of an Atari game is
-            missing, which nobody could guess.
+            missing, which cannot be guessed.
         EnvironmentNameError: No environment is called that.
     """
     known = ("env", *_ENVIRONMENT, *_NETWORK, *_NUMBERS)
