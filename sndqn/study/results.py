@@ -4,7 +4,8 @@
     [(run.arm, run.env, run.seed, run.score) for run in results.runs]
 
 Runs come from a study, which names their arms, or from any folders of runs; their arms are then the
-settings in which they differ. A run that cannot be read is listed with the reason.
+settings in which they differ, or what "arm" in their provenance.json says. A run that cannot be
+read is listed with the reason.
 """
 
 import json
@@ -119,7 +120,7 @@ def read_run(folder: RunFolder, arm: str = "", status: Status | None = None) -> 
 
     Args:
         folder: Its folder.
-        arm: What it is compared as.
+        arm: What it is compared as; by default what its provenance says, if that says anything.
         status: As a study knows it; by default what its files say.
 
     Raises:
@@ -134,7 +135,7 @@ def read_run(folder: RunFolder, arm: str = "", status: Status | None = None) -> 
         return RunResult(
             path=folder.path,
             env=_full_name(config.env),
-            arm=arm,
+            arm=arm or _own_arm(provenance),
             seed=config.seed,
             settings=config.model_dump(mode="json"),
             status=status or status_of(folder),
@@ -270,6 +271,12 @@ def _progress(run: RunResult) -> tuple[bool, int]:
 
 def _provenance(folder: RunFolder) -> dict[str, Any]:
     return _mapping(folder.provenance)
+
+
+def _own_arm(provenance: Mapping[str, Any]) -> str:
+    """Returns the arm that a run names itself: one of another program, whose settings do not."""
+    arm = provenance.get("arm")
+    return printable(arm, 1)[:60] if isinstance(arm, str) else ""
 
 
 def _layers(folder: RunFolder) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """Reading runs, finished, going on or damaged."""
 
+import json
 import random
 import shutil
 from pathlib import Path
@@ -164,3 +165,12 @@ def test_no_damage_to_a_file_is_more_than_a_refusal(tmp_path: Path) -> None:
 def test_a_place_without_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="expected a study, a run, or a folder with runs"):
         read_results([tmp_path])
+
+
+def test_a_run_of_another_program_names_its_arm_itself(tmp_path: Path) -> None:
+    for arm in ("torch-sn", "sndqn-sn"):
+        run = RunFolder(make_run(tmp_path / arm))
+        run.provenance.write_text(json.dumps({**run.read_provenance(), "arm": arm}))
+    results = read_results([tmp_path])
+    assert set(results.arms) == {"sndqn-sn", "torch-sn"}
+    assert [len(results.of("MinAtar/Breakout", arm)) for arm in results.arms] == [1, 1]
