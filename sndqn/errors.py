@@ -47,6 +47,10 @@ class RunFolderError(SndqnError):
     """A run folder is missing, incomplete, unwritable or in use."""
 
 
+class RunInUseError(RunFolderError):
+    """A run that another process makes."""
+
+
 class TrainingError(SndqnError):
     """Training cannot go on: an environment failed, or a number is not finite any more."""
 

@@ -6,6 +6,7 @@ it, so that help and mistyped options are answered at once.
 
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -19,6 +20,8 @@ Deep Q-learning with spectral normalisation.
 
 commands:
   train      train an agent and evaluate it      sndqn train --env Breakout --sn-layers -2
+  sweep      train a study of many runs          sndqn sweep STUDY --env Breakout --seed 0..9
+  runs       list the runs of a study or folder  sndqn runs STUDY --where sn_layers=-2
   evaluate   evaluate an agent again             sndqn evaluate runs/Breakout/...
   replay     make a video of an evaluated game   sndqn replay runs/Breakout/...
   inspect    show an agent and its layers' norms sndqn inspect runs/Breakout/...
@@ -32,6 +35,8 @@ commands:
 # The module of each command.
 COMMANDS = {
     "train": "sndqn.cli.train",
+    "sweep": "sndqn.cli.sweep",
+    "runs": "sndqn.cli.runs",
     "evaluate": "sndqn.cli.evaluate",
     "replay": "sndqn.cli.replay",
     "inspect": "sndqn.cli.inspect",
@@ -66,4 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         signum = getattr(stop, "signum", 2)
         print(f"sndqn: {stop if str(stop) else 'stopped by Ctrl-C'}", file=sys.stderr)
         return 128 + int(signum)
+    except BrokenPipeError:  # whoever read the output has seen enough, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
     return 0

@@ -1,7 +1,7 @@
 """`sndqn train`: trains an agent and evaluates it, or goes on with a training."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from sndqn.cli.options import Parser, add_code, fail, make_console, use_code
@@ -30,7 +30,7 @@ def run(argv: Sequence[str]) -> None:
         help="folder of an interrupted run, to go on with; takes no other option",
     )
     add_code(parser)
-    _add_settings(parser)
+    add_settings(parser)
     flags = _flags(parser.parse_args(_join_values(argv, parser)))
     use_code(flags.get("imports"), flags.get("wrappers"))
     if "resume" in flags:
@@ -82,14 +82,19 @@ def _resume(path: str, flags: dict[str, Any]) -> None:
     say(console, f"Next: sndqn replay {resume(path, console).path}", style="bold")
 
 
-def _add_settings(parser: Parser) -> None:
-    """Adds an option for each setting of a configuration, by section."""
+def add_settings(parser: Parser, without: Collection[str] = ()) -> None:
+    """Adds an option for each setting of a configuration, by section.
+
+    Args:
+        parser: Where to.
+        without: Names of settings that get none.
+    """
     from sndqn.training.settings import SECTIONS
 
     for section in SECTIONS:
         group = parser.add_argument_group(section.heading)
         for name, field in section.model_fields.items():
-            if name in ("imports", "wrappers"):
+            if name in ("imports", "wrappers", *without):
                 continue  # --import and --wrapper, as everywhere
             text = (field.description or "").replace("%", "%%")
             option = "--" + name.replace("_", "-")
@@ -109,16 +114,16 @@ def _metavar(name: str, field: "FieldInfo") -> str:
 
 
 def _flags(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Returns what was typed by name; "none" is no value, for a setting that may have none."""
+    """Returns what was typed by name."""
+    return {name: typed_value(name, value) for name, value in vars(arguments).items()}
+
+
+def typed_value(name: str, value: Any) -> Any:
+    """Returns what was typed for a setting: "none" is no value, where it may have none."""
     from sndqn.training.settings import SETTINGS
 
-    may_be_none = {
-        name for name, field in SETTINGS.items() if type(None) in get_args(field.annotation)
-    }
-    return {
-        name: None if value == "none" and name in may_be_none else value
-        for name, value in vars(arguments).items()
-    }
+    may_be_none = name in SETTINGS and type(None) in get_args(SETTINGS[name].annotation)
+    return None if value == "none" and may_be_none else value
 
 
 def _join_values(argv: Sequence[str], parser: Parser) -> list[str]:

@@ -85,6 +85,19 @@ class RunFolder:
         raise RunFolderError(f"--runs-dir: no free name for a run in {runs_dir!r}")
 
     @classmethod
+    def at(cls, path: Path) -> "RunFolder":
+        """Makes the folder of this path, unless it is there.
+
+        Raises:
+            RunFolderError: It cannot be made.
+        """
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(f"cannot make {path}: {error.strerror}") from None
+        return cls(path)
+
+    @classmethod
     def open(cls, path: str | Path) -> "RunFolder":
         """Opens an existing run; a folder that holds exactly one run will do.
 
@@ -129,6 +142,10 @@ class RunFolder:
             )
         return run
 
+    def is_begun(self) -> bool:
+        """Returns whether its settings are written, so that there is something to go on with."""
+        return (self.path / "config.yaml").is_file() or (self.path / "tasks.yaml").is_file()
+
     def clean(self) -> None:
         """Removes the files that an interrupted process was writing."""
         for path in self.path.rglob(f"{TEMPORARY}*"):
@@ -169,12 +186,7 @@ class RunFolder:
         return self._inside(f"phase-{index}")
 
     def _inside(self, name: str) -> "RunFolder":
-        path = self.path / name
-        try:
-            path.mkdir(exist_ok=True)
-        except OSError as error:
-            raise RunFolderError(f"cannot make {path}: {error.strerror}") from None
-        return RunFolder(path)
+        return RunFolder.at(self.path / name)
 
 
 def provenance() -> dict[str, Any]:

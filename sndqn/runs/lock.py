@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from sndqn.errors import RunFolderError
+from sndqn.errors import RunFolderError, RunInUseError
 
 if sys.platform == "win32":
     import msvcrt
@@ -50,7 +50,8 @@ class RunLock:
         """Takes the lock, or refuses at once.
 
         Raises:
-            RunFolderError: Another process has it, or there can be none here.
+            RunInUseError: Another process has it.
+            RunFolderError: There can be none here.
         """
         path = self.run_path / "lock"
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
@@ -67,7 +68,7 @@ class RunLock:
             holder = _holder(descriptor)
             os.close(descriptor)
             if error.errno in _TAKEN:
-                raise RunFolderError(
+                raise RunInUseError(
                     f"{self.run_path} is in use by {holder}: wait for it, or stop it first"
                 ) from None
             raise RunFolderError(

@@ -15,7 +15,7 @@ import difflib
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -230,6 +230,23 @@ def check_setting(name: str, source: str, more: Iterable[str] = ()) -> None:
     known = [*SETTINGS, *more]
     if name not in known:
         raise ConfigError(f"{source}: no setting is called {name!r}{_nearest(name, known)}")
+
+
+def setting_values(words: Sequence[str], option: str) -> dict[str, str]:
+    """Reads words such as "sn_layers=-2" as settings by name.
+
+    Raises:
+        ConfigError: One has no "=".
+    """
+    point = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise ConfigError(
+                f"{option}: expected SETTING=VALUE, such as learning_rate=1e-3, found {word!r}"
+            )
+        point[name.replace("-", "_")] = value
+    return point
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -20,6 +20,7 @@ from sndqn.training.labels import run_label
 from sndqn.training.plan import plan
 from sndqn.training.session import Session
 from sndqn.training.signals import StopSignals
+from sndqn.training.task_state import TaskState
 
 
 @contextmanager
@@ -48,14 +49,8 @@ def train(
     states = build(tasks, console)
     name = "+".join(task.settings.name for task in tasks)
     run = RunFolder.create(config.runs_dir, name, run_label(config, changed))
-    with RunLock(run.path), StopSignals() as stop:
-        if len(tasks) > 1:
-            write_text(run.tasks, config.to_yaml())
-            write_json(run.provenance, provenance())
-        session = Session(run, states, CheckpointStore(run.path), console, stop)
-        session.learn()
-        session.evaluate()
-        session.finish()
+    with RunLock(run.path):
+        _begin(run, states, config, console)
     return run
 
 
@@ -71,23 +66,69 @@ def resume(path: str | Path, console: Console | None = None) -> RunFolder:
     console = console or Console(quiet=True)
     run = RunFolder.open_unfinished(path)
     with RunLock(run.path):
-        run.clean()
-        store = CheckpointStore(run.path)
-        store.clean()
-        trained = _is_trained(run)
-        checkpoint = None if trained else store.load_newest()
-        if checkpoint is not None and not checkpoint.skipped:
-            store.prune()  # what an interrupted save was about to remove
-        config = make_config(read_config(str(run.tasks if run.tasks.is_file() else run.config)))
-        states = build(plan(config), console, fresh=checkpoint is None and not trained)
-        _note_resumption(run, checkpoint, trained, console)
-        with StopSignals() as stop:
-            session = Session(run, states, store, console, stop)
-            if not trained:
-                session.learn(checkpoint)
-            session.evaluate()
-            session.finish()
+        _go_on(run, console)
     return run
+
+
+@threads_restored()
+def train_or_resume(config: TrainConfig, path: Path, console: Console | None = None) -> RunFolder:
+    """Trains in the folder of this name, or goes on with the run that lies there.
+
+    A finished run is left as it is. Of several processes that do this, one makes the run: whoever
+    has its lock, under which it is looked what there is to do.
+
+    Args:
+        config: Settings of a run that is not there yet.
+        path: The folder; it is made where there is none.
+        console: Where to say what happens.
+
+    Raises:
+        RunInUseError: Another process makes the run.
+        SndqnError: It cannot be made.
+    """
+    console = console or Console(quiet=True)
+    run = RunFolder.at(path)
+    with RunLock(run.path):
+        if "finished" in run.read_provenance():
+            return run
+        if run.is_begun():
+            _go_on(run, console)
+        else:
+            run.clean()
+            _begin(run, build(plan(config), console), config, console)
+    return run
+
+
+def _begin(run: RunFolder, states: list[TaskState], config: TrainConfig, console: Console) -> None:
+    """Trains and evaluates, in a folder that is locked."""
+    with StopSignals() as stop:
+        if len(states) > 1:
+            write_text(run.tasks, config.to_yaml())
+            write_json(run.provenance, provenance())
+        session = Session(run, states, CheckpointStore(run.path), console, stop)
+        session.learn()
+        session.evaluate()
+        session.finish()
+
+
+def _go_on(run: RunFolder, console: Console) -> None:
+    """Brings a run that was interrupted to its end, in a folder that is locked."""
+    run.clean()
+    store = CheckpointStore(run.path)
+    store.clean()
+    trained = _is_trained(run)
+    checkpoint = None if trained else store.load_newest()
+    if checkpoint is not None and not checkpoint.skipped:
+        store.prune()  # what an interrupted save was about to remove
+    config = make_config(read_config(str(run.tasks if run.tasks.is_file() else run.config)))
+    states = build(plan(config), console, fresh=checkpoint is None and not trained)
+    _note_resumption(run, checkpoint, trained, console)
+    with StopSignals() as stop:
+        session = Session(run, states, store, console, stop)
+        if not trained:
+            session.learn(checkpoint)
+        session.evaluate()
+        session.finish()
 
 
 def _is_trained(run: RunFolder) -> bool:

@@ -5,7 +5,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# SIGUSR1 is what schedulers of clusters send ahead of the end; Windows has none.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []))
 
 
 class TrainingStopped(KeyboardInterrupt):
@@ -21,7 +22,7 @@ class TrainingStopped(KeyboardInterrupt):
 
 
 class StopSignals:
-    """Takes SIGINT and SIGTERM as a wish: `with StopSignals() as stop:`.
+    """Takes SIGINT, SIGTERM and SIGUSR1 as a wish: `with StopSignals() as stop:`.
 
     The first signal sets `requested`; training stops at the next point where its state is whole. A
     second one acts at once, as if this were not here. Outside the main thread, signals stay as they
@@ -38,7 +39,7 @@ class StopSignals:
     def __enter__(self) -> "StopSignals":
         """Installs the handlers."""
         if threading.current_thread() is threading.main_thread():
-            self._before = {signum: signal.signal(signum, self._handle) for signum in _SIGNALS}
+            self._before = {signum: signal.signal(signum, self._handle) for signum in SIGNALS}
         return self
 
     def __exit__(
