@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -36,6 +37,7 @@ from sndqn.training.callbacks import (
 )
 from sndqn.training.config import TrainConfig
 from sndqn.training.evaluating import evaluation_protocol
+from sndqn.training.newest import NewestAgentCallback
 from sndqn.training.plan import Task
 from sndqn.training.settings import OWNERS, Exploration, Learning, Network, SpectralNorm
 from sndqn.training.signals import StopSignals
@@ -216,6 +218,7 @@ def task_callbacks(state: TaskState, stop: StopSignals) -> list[BaseCallback]:
     return [
         *callbacks,
         GamesCallback(),
+        NewestAgentCallback(state.save, partial(say, console, style="yellow")),
         LogCallback(config.log_every_timesteps, config.sn_conv_norm, log_drift),
         ProgressCallback(config.total_timesteps, console, task.label),
     ]

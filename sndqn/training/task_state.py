@@ -81,6 +81,7 @@ class TaskState:
             write_text(run.config, config.to_yaml())
             write_json(run.provenance, provenance())
             write_layers(run, before=before)
+            self.save()  # it can be watched from now on
         for path in (run.metrics, run.timing, run.games):
             if path.exists():
                 truncate(path, 0 if lengths is None else lengths.get(path.name, 0))

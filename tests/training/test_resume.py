@@ -34,6 +34,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from sndqn.acceleration import compiler_available
+from sndqn.agents import load_agent
 from sndqn.errors import SndqnError
 from sndqn.runs.checkpoint import CheckpointStore
 from sndqn.training.run import resume
@@ -174,7 +175,7 @@ def test_a_signal_stops_within_5_seconds_and_loses_no_step(
     assert checkpoint is not None
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert checkpoint.step >= records[-1]["timesteps"]
-    assert (run / "agent.safetensors").is_file()
+    assert load_agent(run / "agent.safetensors").description.timesteps == checkpoint.step
     finish(tmp_path / "runs", settings)
     reference = references(f"{settings['env']} {settings['total_timesteps']}", settings)
     assert outcome(tmp_path / "runs") == reference.outcome
