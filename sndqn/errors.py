@@ -51,6 +51,10 @@ class RunInUseError(RunFolderError):
     """A run that another process makes."""
 
 
+class SeveralRunsError(RunFolderError):
+    """A folder holds several runs where one is meant."""
+
+
 class TrainingError(SndqnError):
     """Training cannot go on: an environment failed, or a number is not finite any more."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sndqn.agents.shipped import is_shipped, shipped_agent
 from sndqn.agents.told import Told
 from sndqn.agents.zoo_folder import zoo_zip
-from sndqn.errors import RunFolderError
+from sndqn.errors import RunFolderError, SeveralRunsError
 from sndqn.files.shipped import shipped_dir
 from sndqn.runs.folder import RunFolder
 
@@ -115,6 +115,8 @@ def find_agent(given: str, told: Told | None = None) -> AgentPlace:
             folder = RunFolder.open(path)
     except OSError as error:  # a name that no file system takes
         raise RunFolderError(f"{given}: no agent to read ({error.strerror})") from None
+    except SeveralRunsError:
+        raise
     except RunFolderError as error:
         raise RunFolderError(
             f"{error},\nor an agent file, a zip of Stable-Baselines3, a folder of rl-zoo, or a "

@@ -28,7 +28,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from sndqn.errors import RunFolderError
+from sndqn.errors import RunFolderError, SeveralRunsError
 from sndqn.files.atomic import TEMPORARY
 
 # A name for settings, and for agents trained with them.
@@ -112,9 +112,13 @@ class RunFolder:
         )
         if len(inside) == 1:
             return cls(inside[0])
+        if inside and (root / "tasks.yaml").is_file():
+            raise SeveralRunsError(
+                f"{root} is a run of {len(inside)} tasks: type one of {', '.join(map(str, inside))}"
+            )
         if inside:
             newest = max(inside, key=lambda run: run.stat().st_mtime)
-            raise RunFolderError(
+            raise SeveralRunsError(
                 f"{root} holds {len(inside)} runs: name one of them, such as {newest}"
             )
         raise RunFolderError(
