@@ -9,7 +9,6 @@ agent.act(observation)
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from sndqn.errors import ConfigError
 from sndqn.evaluation import EvaluationRecord, Trace, write_video
 from sndqn.evaluation.films import Side, film, film_of_two
 from sndqn.evaluation.protocol import limited
+from sndqn.evaluation.window import drawing_unseen
 from sndqn.files import write_bytes
 from sndqn.runs.folder import RunFolder
 from sndqn.training import run as training
@@ -35,6 +35,7 @@ from sndqn.training.config import TrainConfig, make_config
 from sndqn.training.config_files import layered_config, read_config
 from sndqn.training.evaluating import play, protocol_of
 from sndqn.training.told import tell
+from sndqn.training.watching import Viewing, watch_agent
 
 
 @dataclass(frozen=True)
@@ -109,17 +110,44 @@ class SavedAgent(Agent):
             ConfigError: The other agent is of another environment.
         """
         trace = self._game(episode, seed)
-        # pygame then looks for no display, and complains of none, while it draws into memory.
-        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-        if side_by_side is None:
-            pictures = film(trace, self.values if values else None)
-        else:
-            other = game_beside(side_by_side.place, trace, side_by_side).trace
-            one = Side(self.source, trace, self.values if values else None)
-            beside = Side(side_by_side.source, other, side_by_side.values if values else None)
-            pictures = film_of_two((one, beside))
-        write_video(Path(file), pictures.frames, pictures.fps)
+        with drawing_unseen():
+            if side_by_side is None:
+                pictures = film(trace, self.values if values else None)
+            else:
+                other = game_beside(side_by_side.place, trace, side_by_side).trace
+                one = Side(self.source, trace, self.values if values else None)
+                beside = Side(side_by_side.source, other, side_by_side.values if values else None)
+                pictures = film_of_two((one, beside))
+            write_video(Path(file), pictures.frames, pictures.fps)
         return Path(file)
+
+    def watch(
+        self,
+        *,
+        games: int | None = None,
+        epsilon: float | None = None,
+        seed: int | None = None,
+        speed: float = 1.0,
+        values: bool = True,
+        verbose: bool = True,
+    ) -> None:
+        """Plays now, in a window, until it is closed: `sndqn watch`.
+
+        While a training goes on with the agent's run, each game is played by the newest weights.
+
+        Args:
+            games: Close the window after so many games; None goes on.
+            epsilon: Probability of a random action; None for that of its training's evaluation.
+            seed: Of the games; None for that of the evaluation, whose games these then are.
+            speed: 2 is twice the game's own.
+            values: Whether the Q-values are shown beside the picture at first.
+            verbose: Whether to print how each game went.
+
+        Raises:
+            ConfigError: A number is out of range, or there is no display.
+        """
+        how = Viewing(games, epsilon, seed, speed, values)
+        watch_agent(self.source, self.place, how, _console(verbose))
 
     def _game(self, episode: int | str, seed: int | None) -> Trace:
         if seed is not None:

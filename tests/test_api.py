@@ -72,6 +72,24 @@ def test_two_agents_play_one_seed_into_a_video(run: api.Run, tmp_path: Path) -> 
     assert not (tmp_path / "b.mp4").exists()
 
 
+def test_games_are_watched_after_a_video_was_made_unseen(
+    run: api.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    for name in ("SDL_VIDEODRIVER", "DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    run.agent.replay(tmp_path / "a.mp4")
+    with pytest.raises(ConfigError, match="expected a display for the window, found none"):
+        run.agent.watch()
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    run.agent.watch(games=2, speed=64, values=False)
+    assert run.evaluation is not None
+    out = capsys.readouterr().out
+    for number, episode_return in enumerate(run.evaluation.returns, 1):
+        assert f"game {number}: return {episode_return:g}" in out
+    with pytest.raises(ConfigError, match="expected speed"):
+        run.agent.watch(speed=1000)
+
+
 def test_an_agent_file_alone_is_loaded_and_says_what_it_has_no_game_of(
     run: api.Run, tmp_path: Path
 ) -> None:
@@ -110,6 +128,7 @@ def pages_examples() -> list[str]:
 @pytest.mark.parametrize("example", [docstrings_example(), *pages_examples()])
 def test_every_example_runs(example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     short = "total_timesteps=600, learning_starts=100, eval_max_steps=30, tensorboard=False"
     example = example.replace("total_timesteps=20_000", short)
     example = example.replace(", learning_starts=1_000)", ")").replace("10_000", "200")

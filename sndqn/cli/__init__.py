@@ -24,6 +24,7 @@ commands:
   runs       list the runs of a study or folder  sndqn runs STUDY --where sn_layers=-2
   evaluate   evaluate an agent again             sndqn evaluate runs/Breakout/...
   replay     make a video of an evaluated game   sndqn replay runs/Breakout/...
+  watch      watch an agent play, in a window    sndqn watch runs/Breakout/...
   inspect    show an agent and its layers' norms sndqn inspect runs/Breakout/...
   report     show what runs say, on one page    sndqn report runs/
   agents     list the agents that ship           sndqn agents
@@ -39,6 +40,7 @@ COMMANDS = {
     "runs": "sndqn.cli.runs",
     "evaluate": "sndqn.cli.evaluate",
     "replay": "sndqn.cli.replay",
+    "watch": "sndqn.cli.watch",
     "inspect": "sndqn.cli.inspect",
     "report": "sndqn.cli.report",
     "agents": "sndqn.cli.agents",

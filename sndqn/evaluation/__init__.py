@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from sndqn.evaluation.replaying import ReplayedStep as ReplayedStep
     from sndqn.evaluation.replaying import rendering_of as rendering_of
     from sndqn.evaluation.replaying import replay_trace as replay_trace
+    from sndqn.evaluation.show import show_window as show_window
     from sndqn.evaluation.traces import Trace as Trace
     from sndqn.evaluation.traces import read_trace as read_trace
     from sndqn.evaluation.traces import write_trace as write_trace
     from sndqn.evaluation.videos import trace_frames as trace_frames
     from sndqn.evaluation.videos import with_poster as with_poster
     from sndqn.evaluation.videos import write_video as write_video
-    from sndqn.evaluation.window import show_window as show_window
 
 _MODULE_OF = {
     "EpisodeResult": "protocol",
@@ -52,7 +52,7 @@ _MODULE_OF = {
     "record_trace": "recording",
     "rendering_of": "replaying",
     "replay_trace": "replaying",
-    "show_window": "window",
+    "show_window": "show",
     "trace_frames": "videos",
     "version_differences": "recording",
     "write_episodes": "episodes",

@@ -29,6 +29,9 @@ class Recorder:
         max_steps: Cut the episode after this many actions; None for `MAX_STEPS`.
         end_hopeless: Whether to cut a game in which nothing happens, see `Stillness`.
         agent_sha256: SHA-256 of the agent's file.
+
+    Attributes:
+        ended_by: How the episode ended, once it is over.
     """
 
     def __init__(
@@ -48,7 +51,7 @@ class Recorder:
         self._actions: list[int] = []
         self._rewards: list[float] = []
         self._fingerprints: list[np.generic] = []
-        self._ended_by: EndedBy = "max_steps"
+        self.ended_by: EndedBy = "max_steps"
 
     @property
     def length(self) -> int:
@@ -70,9 +73,9 @@ class Recorder:
             self._rewards.append(step.reward)
         still = self._stillness is not None and self._stillness.lasts(step)
         if step.terminated or step.truncated:
-            self._ended_by = "terminated" if step.terminated else "truncated"
+            self.ended_by = "terminated" if step.terminated else "truncated"
         elif still:
-            self._ended_by = "hopeless"
+            self.ended_by = "hopeless"
         elif len(self._actions) < self._limit:
             return False
         return True
@@ -86,7 +89,7 @@ class Recorder:
             actions=np.array(self._actions),
             rewards=np.array(self._rewards),
             fingerprints=np.array(self._fingerprints),
-            ended_by=self._ended_by,
+            ended_by=self.ended_by,
             versions=package_versions(),
             agent_sha256=self._agent_sha256,
         )

@@ -119,7 +119,7 @@ def replay_trace(
             _check_step(trace, index, step, ends.of(step))
             frames: list[Any] = [None]
             if render:
-                frames = _drawn(env, trace.settings, every_frame)
+                frames = drawn(env, trace.settings, every_frame=every_frame)
             yield ReplayedStep(index, step, frames[-1], frames[:-1])
             if index == trace.length:
                 return
@@ -137,16 +137,26 @@ def rendering_of(trace: Trace) -> Rendering:
     """
     env = _make_env(trace, render=True)
     try:
-        names = [f"action {action}" for action in range(count_actions(env))]
-        known = _ACTION_NAMES.get(str(trace.settings.get("env_id")).rpartition("-v")[0], [])
-        names = known if len(known) == len(names) else names
-        if env.has_wrapper_attr("get_action_meanings"):
-            own = [str(name) for name in env.get_wrapper_attr("get_action_meanings")()]
-            names = own if len(own) == len(names) else names
-        frames_per_step = trace.settings["frame_skip"] if isinstance(env, ShowsFrames) else 1
-        return Rendering(names, _fps(env.metadata), frames_per_step)
+        return rendering_of_env(env, trace.settings)
     finally:
         env.close()
+
+
+def rendering_of_env(env: Env, settings: Mapping[str, Any]) -> Rendering:
+    """Returns the names and the speed for showing an environment.
+
+    Args:
+        env: Made with render_mode "rgb_array".
+        settings: It was made from, as JSON data.
+    """
+    names = [f"action {action}" for action in range(count_actions(env))]
+    known = _ACTION_NAMES.get(str(settings.get("env_id")).rpartition("-v")[0], [])
+    names = known if len(known) == len(names) else names
+    if env.has_wrapper_attr("get_action_meanings"):
+        own = [str(name) for name in env.get_wrapper_attr("get_action_meanings")()]
+        names = own if len(own) == len(names) else names
+    frames_per_step = settings["frame_skip"] if isinstance(env, ShowsFrames) else 1
+    return Rendering(names, _fps(env.metadata), frames_per_step)
 
 
 def _fps(metadata: Mapping[str, Any]) -> float:
@@ -156,8 +166,21 @@ def _fps(metadata: Mapping[str, Any]) -> float:
     return float(fps) if is_rate else 30.0  # type: ignore[arg-type]
 
 
-def _drawn(env: Env, settings: Mapping[str, Any], every_frame: bool) -> list[Any]:
-    """Draw an environment; Gymnasium types a frame as anything, rgb_array makes it an array."""
+def drawn(env: Env, settings: Mapping[str, Any], *, every_frame: bool) -> list[Any]:
+    """Draws an environment; Gymnasium types a frame as anything, rgb_array makes it an array.
+
+    Args:
+        env: Made with render_mode "rgb_array".
+        settings: It was made from, as JSON data.
+        every_frame: Whether to draw the frames since the step before as well, see `replay_trace`.
+
+    Returns:
+        The pictures, the newest last.
+
+    Raises:
+        MissingExtraError: A package that draws it is not installed.
+        RenderingError: It cannot be drawn.
+    """
     try:
         if every_frame and isinstance(env, ShowsFrames):
             return env.frames_of_step()

@@ -12,7 +12,7 @@ from PIL import Image
 from recorded_episodes import balance, whim
 
 from sndqn.errors import ConfigError, RunFolderError, TraceError
-from sndqn.evaluation import rendering_of, show_window, trace_frames, with_poster, write_video
+from sndqn.evaluation import rendering_of, trace_frames, with_poster, write_video
 
 
 def noise(count, height=42, width=32):
@@ -266,39 +266,3 @@ def test_names_and_speed_are_the_environments(breakout_trace, cartpole_trace):
     assert rendering_of(breakout_trace).action_names == ["NOOP", "FIRE", "RIGHT", "LEFT"]
     assert rendering_of(cartpole_trace).action_names == ["push left", "push right"]
     assert rendering_of(cartpole_trace).fps == 50
-
-
-@pytest.fixture
-def unseen_display(monkeypatch):
-    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-
-
-@pytest.mark.usefixtures("unseen_display")
-def test_a_window_shows_every_frame(cartpole_trace):
-    assert show_window(noise(3), 1000) == 3
-    # CartPole draws with pygame too, and shuts it down when it is closed.
-    assert show_window(trace_frames(cartpole_trace), 1000) == cartpole_trace.length + 1
-
-
-@pytest.mark.usefixtures("unseen_display")
-@pytest.mark.parametrize("key", [None, "K_ESCAPE", "K_q"])
-def test_closing_the_window_ends_the_show(key):
-    import pygame
-
-    def frames():
-        for number, frame in enumerate(noise(10)):
-            if number == 4:
-                closing = {"key": getattr(pygame, key)} if key else {}
-                pygame.event.post(pygame.Event(pygame.KEYDOWN if key else pygame.QUIT, closing))
-            yield frame
-
-    assert show_window(frames(), 1000) == 4
-    assert not pygame.display.get_init()
-
-
-def test_without_a_display_the_remedy_is_told(monkeypatch):
-    for name in ("SDL_VIDEODRIVER", "DISPLAY", "WAYLAND_DISPLAY"):
-        monkeypatch.delenv(name, raising=False)
-    with pytest.raises(ConfigError, match="drop the window option and write a video file") as told:
-        show_window(noise(1), 10)
-    assert "\n" not in str(told.value)
