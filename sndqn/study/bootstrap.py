@@ -1,13 +1,19 @@
-"""Intervals by resampling seeds within games: the stratified percentile bootstrap.
+"""Intervals by resampling seeds within games: the stratified bootstrap.
 
 The method of Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice"
 (NeurIPS 2021): games are fixed, seeds are a sample. Each replicate draws, in every game of every
-arm on its own, as many seeds as there are, with replacement.
+arm on its own, as many seeds as there are, with replacement; percentiles of the replicates are the
+interval's ends. Of n seeds the replicates spread by sqrt((n - 1) / n) too little, and nothing in
+them says that their spread is an estimate itself. So the percentiles are taken further out, as
+Hesterberg, "What Teachers Should Know About the Bootstrap" (2015), expands them to the width of
+Student's interval: by default. With `method="percentile"` they are where rliable takes them.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from statistics import NormalDist
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +27,7 @@ Scores: TypeAlias = Mapping[str, npt.ArrayLike]
 Samples: TypeAlias = Mapping[str, Array]
 #: What is estimated: from the samples of one or several arms to an array without the seeds' axis.
 Statistic: TypeAlias = Callable[..., Array]
+Method: TypeAlias = Literal["expanded", "percentile"]
 
 #: Resampled scores held at a time, so that memory does not grow with the number of replicates.
 _AT_A_TIME = 2**19
@@ -67,6 +74,7 @@ def estimate(
     *arms: Scores,
     replicates: int = 50_000,
     confidence: float = 0.95,
+    method: Method = "expanded",
     seed: int = 0,
 ) -> Estimate:
     """Estimates a statistic of one or several arms, with a bootstrap interval.
@@ -76,6 +84,7 @@ def estimate(
         *arms: The scores of each arm.
         replicates: Of the bootstrap.
         confidence: Of the interval, between 0 and 1.
+        method: "expanded" percentiles, wide enough for few seeds, or rliable's "percentile".
         seed: Of the bootstrap's random numbers: the same seed gives the same interval.
 
     Returns:
@@ -97,7 +106,7 @@ def estimate(
         return Estimate(
             value, None, None, f"no interval: undefined in {undefined:.2%} of replicates"
         )
-    low, high = _ends(found, confidence)
+    low, high = ends_of(found, share_outside(samples, confidence, method))
     return Estimate(value, float(low), float(high))
 
 
@@ -107,6 +116,7 @@ def band(
     *arms: Scores,
     replicates: int = 2_000,
     confidence: float = 0.95,
+    method: Method = "expanded",
     seed: int = 0,
 ) -> Band:
     """Estimates a curve: as `estimate`, where the statistic gives a number for each point.
@@ -117,6 +127,7 @@ def band(
         *arms: The scores of each arm; those of a game may have axes before the seeds'.
         replicates: Of the bootstrap; a curve needs fewer than a number that is argued about.
         confidence: Of the interval at each point.
+        method: As of `estimate`.
         seed: Of the bootstrap's random numbers.
 
     Raises:
@@ -129,7 +140,8 @@ def band(
     note = too_few_seeds(*samples)
     if note:
         return Band(points, value, None, None, note)
-    low, high = _ends(replicated(statistic, samples, replicates, seed), confidence)
+    found = replicated(statistic, samples, replicates, seed)
+    low, high = ends_of(found, share_outside(samples, confidence, method))
     return Band(points, value, low, high)
 
 
@@ -144,6 +156,29 @@ def replicated(
         drawn = [{game: _drawn(array, count, rng) for game, array in arm.items()} for arm in arms]
         parts.append(statistic(*drawn))
     return np.concatenate(parts)
+
+
+def share_outside(arms: list[dict[str, Array]], confidence: float, method: Method) -> float:
+    """Gives the share of replicates that lie beyond each end of an interval.
+
+    Args:
+        arms: The samples; each game of each arm estimates its spread from its own seeds.
+        confidence: Of the interval.
+        method: As of `estimate`.
+    """
+    outside = (1 - confidence) / 2
+    if method == "percentile":
+        return outside
+    sizes = [array.shape[-1] for arm in arms for array in arm.values()]
+    freedom = sum(sizes) - len(sizes)
+    t = _t_quantile(-NormalDist().inv_cdf(outside), freedom)
+    return NormalDist().cdf(-t * math.sqrt(sum(sizes) / freedom))
+
+
+def ends_of(replicates: Array, outside: float) -> tuple[Array, Array]:
+    """Gives the interval that leaves a share of the replicates outside at each end."""
+    low, high = np.percentile(replicates, [100 * outside, 100 - 100 * outside], axis=0)
+    return low, high
 
 
 def samples_of(scores: Scores) -> dict[str, Array]:
@@ -203,7 +238,15 @@ def _drawn(array: Array, count: int, rng: np.random.Generator) -> Array:
     return np.moveaxis(drawn, -2, 0)
 
 
-def _ends(replicates: Array, confidence: float) -> tuple[Array, Array]:
-    outside = 50 * (1 - confidence)
-    low, high = np.percentile(replicates, [outside, 100 - outside], axis=0)
-    return low, high
+def _t_quantile(z: float, freedom: int) -> float:
+    """Student's quantile where the normal distribution has z (Abramowitz and Stegun 26.7.5).
+
+    At 95 % off by 0.02 % from 8 degrees of freedom on, by 1 % at 3. At 1 and 2 it is too small,
+    where it does not matter: so far out there is the outermost replicate either way.
+    """
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    return z + math.fsum(term / freedom**power for power, term in enumerate(terms, start=1))

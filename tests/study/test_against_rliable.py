@@ -60,13 +60,20 @@ def test_aggregates_are_rliables(agent: str, name: str) -> None:
 @pytest.mark.parametrize("name", AGGREGATES)
 def test_intervals_of_aggregates_are_rliables_within_bootstrap_error(agent: str, name: str) -> None:
     # Fewer replicates than rliable's 50 000, which decide the error that is allowed.
-    found = estimate(AGGREGATES[name], scores_of(agent, runs=RLIABLE["runs"]), replicates=10_000)
+    found = estimate(
+        AGGREGATES[name],
+        scores_of(agent, runs=RLIABLE["runs"]),
+        replicates=10_000,
+        method="percentile",
+    )
     within_bootstrap_error(found.low, found.high, RLIABLE[agent]["intervals"][name], 10_000)
 
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_profiles_are_rliables(agent: str) -> None:
-    found = profile(scores_of(agent, runs=RLIABLE["runs"]), RLIABLE["thresholds"])
+    found = profile(
+        scores_of(agent, runs=RLIABLE["runs"]), RLIABLE["thresholds"], method="percentile"
+    )
     assert found.value == pytest.approx(np.array(RLIABLE[agent]["profile"]), abs=1e-12)
     theirs = RLIABLE[agent]["profile_band"]
     assert found.low is not None
@@ -85,7 +92,7 @@ def test_sample_efficiency_is_rliables(agent: str) -> None:
         game: [([0, 1, 2], [at[step][game][run] for step in range(3)]) for run in range(10)]
         for game in at[0]
     }
-    found = sample_efficiency(curves)
+    found = sample_efficiency(curves, method="percentile")
     assert found.value == pytest.approx(np.array(RLIABLE[agent]["curve"]), abs=1e-12)
     within_bootstrap_error(found.low, found.high, RLIABLE[agent]["curve_band"], 2000)
 
@@ -93,7 +100,7 @@ def test_sample_efficiency_is_rliables(agent: str) -> None:
 def test_probability_of_improvement_is_rliables() -> None:
     theirs = RLIABLE["improvement"]
     x, y = (scores_of(agent, runs=RLIABLE["runs"]) for agent in AGENTS)
-    found = estimate(probability_of_improvement, x, y, replicates=10_000)
+    found = estimate(probability_of_improvement, x, y, replicates=10_000, method="percentile")
     assert found.value == pytest.approx(theirs["value"], abs=1e-12)
     within_bootstrap_error(found.low, found.high, theirs["interval"], 2000)
     of_all = probability_of_improvement(*(scores_of(agent) for agent in AGENTS))

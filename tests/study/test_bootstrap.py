@@ -4,10 +4,19 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from sndqn.errors import ScoresError
 from sndqn.study import bootstrap, statistics
-from sndqn.study.bootstrap import Array, Samples, band, estimate, replicated, samples_of
+from sndqn.study.bootstrap import (
+    Array,
+    Samples,
+    band,
+    estimate,
+    replicated,
+    samples_of,
+    share_outside,
+)
 
 TWO_GAMES = {"Breakout": [1.0, 4.0, 2.5], "Asterix": [10.0, 30.0]}
 
@@ -68,6 +77,28 @@ def test_axes_before_the_seeds_are_resampled_together() -> None:
     assert curves.shape == (500, 2)
     assert curves[:, 1] == pytest.approx(2 * curves[:, 0])
     assert np.ptp(curves[:, 0]) > 0
+
+
+@pytest.mark.parametrize("seeds", [4, 10, 30])
+def test_expanded_percentiles_are_as_far_out_as_students_t_and_the_lost_spread(seeds: int) -> None:
+    arms = [samples_of({"Breakout": np.arange(seeds)})]
+    assert share_outside(arms, 0.95, "percentile") == pytest.approx(0.025)
+    t = stats.t.ppf(0.975, seeds - 1)
+    found = stats.norm.isf(share_outside(arms, 0.95, "expanded"))
+    assert found == pytest.approx(t * (seeds / (seeds - 1)) ** 0.5, rel=0.01)
+
+
+def test_games_estimate_their_spread_together() -> None:
+    arms = [samples_of({game: np.arange(10.0) for game in "ABCDE"})]
+    expected = stats.norm.cdf(-stats.t.ppf(0.975, 45) * (10 / 9) ** 0.5)
+    assert share_outside(arms, 0.95, "expanded") == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_expanded_interval_of_a_mean_is_students() -> None:
+    scores = np.random.default_rng(0).normal(5, 2, 12)
+    found = estimate(statistics.mean, {"Breakout": scores})
+    students = stats.t.interval(0.95, 11, scores.mean(), scores.std(ddof=1) / 12**0.5)
+    assert (found.low, found.high) == pytest.approx(students, abs=0.06 * np.ptp(students))
 
 
 def test_one_seed_of_a_game_gives_a_value_and_says_why_no_interval() -> None:

@@ -152,7 +152,7 @@ SN = {"Asterix": [1.5, 1.7, 1.3, 1.6], "Breakout": [2.5, 2.6, 2.4, 2.7]}
 
 
 def test_a_difference_has_its_closed_form_and_an_interval_around_it() -> None:
-    found = difference(SN, NONE, mean)
+    found = difference(SN, NONE, mean, method="percentile")
     assert found.value == pytest.approx(0.5)
     # Of a mean of 2 games of 4 seeds, with the bootstrap's variance: sum of squares / n^2.
     variance = sum(np.var(v) / 4 for arm in (SN, NONE) for v in arm.values()) / 4

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-BOOTSTRAP = "95 % percentile bootstrap over seeds, within games"
-# With fewer seeds percentile intervals cover clearly less than they claim.
+BOOTSTRAP = "95 % bootstrap over seeds, within games"
+# With fewer seeds intervals cover clearly less than they claim.
 _FEW = 5
 
 
