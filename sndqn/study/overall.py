@@ -11,17 +11,20 @@ _DRAWN = 20_000
 
 
 def permutation_test_over_games(first: Scores, second: Scores, *, seed: int = 0) -> PermutationTest:
-    """Asks whether the arm's label matters for the mean over games of the mean score.
+    """Asks whether the arm's label matters, over all games together.
 
-    Labels are exchanged within games, so that games may differ in what a score means and in their
-    numbers of seeds; the scores should be on one scale, or the game with the largest decides.
-    Drawn relabellings count the one that happened too, so that p is never 0 (Phipson and Smyth
-    2010).
+    Labels are exchanged within games. What is looked at is the mean over games of the difference of
+    mean scores, each game's in standard deviations of all its scores, so that games may differ in
+    what a score means and in their numbers of seeds. Drawn relabellings count the one that happened
+    too, so that p is never 0 (Phipson and Smyth 2010).
 
     Args:
         first: Scores of an arm, by game.
         second: Of the other, of the same games.
         seed: Of the relabellings that are drawn.
+
+    Returns:
+        The test; its difference is in standard deviations.
 
     Raises:
         ScoresError: As of `permutation_test`, or the arms' games differ.
@@ -32,12 +35,12 @@ def permutation_test_over_games(first: Scores, second: Scores, *, seed: int = 0)
     observed, drawn, relabellings = 0.0, np.zeros(_DRAWN), 1
     for game, own in x.items():
         pooled = np.concatenate([own, y[game]])
+        pooled = (pooled - pooled.mean()) / (pooled.std() or 1.0)
         shuffled = rng.permuted(np.broadcast_to(pooled, (_DRAWN, pooled.size)), axis=1)
         drawn += shuffled[:, : own.size].mean(axis=1) - shuffled[:, own.size :].mean(axis=1)
-        observed += float(own.mean() - y[game].mean())
+        observed += float(pooled[: own.size].mean() - pooled[own.size :].mean())
         relabellings *= math.comb(pooled.size, own.size)
-    # Sums that are equal but for rounding are equal.
-    as_large = np.abs(drawn) >= abs(observed) - 1e-9 * max(abs(observed), 1.0)
+    as_large = np.abs(drawn) >= abs(observed) - 1e-9  # equal but for rounding is equal
     p = (int(as_large.sum()) + 1) / (_DRAWN + 1)
     mirrored = all(own.size == y[game].size for game, own in x.items())
     least = max((2 if mirrored else 1) / relabellings, 1 / (_DRAWN + 1))

@@ -44,6 +44,11 @@ class LinePanel:
     x: Numbers
     lines: tuple[Line, ...]
 
+    @property
+    def x_range(self) -> tuple[float, float]:
+        """Of the axis: from 0, or from less where x begins there."""
+        return min(float(self.x[0]), 0.0), float(self.x[-1])
+
 
 @dataclass(frozen=True)
 class LineChart:

@@ -10,6 +10,7 @@ from typing import Literal
 from sndqn.study.arms import baseline
 from sndqn.study.bootstrap import Estimate, estimate
 from sndqn.study.overall import permutation_test_over_games
+from sndqn.study.report.scale import Scale, scaled
 from sndqn.study.results import Results
 from sndqn.study.significance import PermutationTest, holm, permutation_test
 from sndqn.study.statistics import difference, iqm, mean, probability_of_improvement
@@ -77,14 +78,14 @@ class Comparison:
         arms: The others that have finished runs, in the report's order.
         scores: By arm and game: one number a run.
         scaled: The same on one scale for all games.
-        scale: What that scale is, in words.
+        scale: What that scale is.
     """
 
     baseline: str
     arms: tuple[ArmComparison, ...]
     scores: Mapping[str, Mapping[str, Sequence[float]]]
     scaled: Mapping[str, Mapping[str, Sequence[float]]]
-    scale: str
+    scale: Scale
 
     @property
     def games(self) -> tuple[GameComparison, ...]:
@@ -111,7 +112,7 @@ def compare(results: Results, against: str | None = None) -> Comparison:
     scores = scores_of(results)
     settings = {run.arm: run.settings for run in reversed(results.runs)}
     base = against or baseline({arm: settings[arm] for arm in results.arms}) or ""
-    scaled, scale = _scaled(scores)
+    on_one_scale, scale = scaled(scores)
     shared = {
         arm: sorted(scores[arm].keys() & scores[base].keys())
         for arm in (scores if base in scores else ())
@@ -119,7 +120,7 @@ def compare(results: Results, against: str | None = None) -> Comparison:
     }
     games = _on_games(scores, base, shared)
     overall = {
-        arm: permutation_test_over_games(_only(scaled[arm], envs), _only(scaled[base], envs))
+        arm: permutation_test_over_games(_only(scores[arm], envs), _only(scores[base], envs))
         for arm, envs in shared.items()
         if len(envs) > 1
     }
@@ -129,7 +130,7 @@ def compare(results: Results, against: str | None = None) -> Comparison:
     for arm, envs in shared.items():
         if not envs:
             continue
-        own, bases = _only(scaled[arm], envs), _only(scaled[base], envs)
+        own, bases = _only(on_one_scale[arm], envs), _only(on_one_scale[base], envs)
         own_games = tuple(games[arm, env] for env in envs)
         gain = difference(own, bases, iqm, replicates=_REPLICATES)
         p, finding = own_games[0].p, own_games[0].finding
@@ -140,7 +141,7 @@ def compare(results: Results, against: str | None = None) -> Comparison:
             finding = _finding(p, min(least.values()), overall[arm].difference)
         better = estimate(probability_of_improvement, own, bases, replicates=_REPLICATES)
         arms.append(ArmComparison(arm, own_games, gain, better, p, finding))
-    return Comparison(base, tuple(arms), scores, scaled, scale)
+    return Comparison(base, tuple(arms), scores, on_one_scale, scale)
 
 
 def _on_games(
@@ -181,21 +182,3 @@ def _finding(p: float, least: float, gain: float) -> Finding:
 
 def _only(scores: Mapping[str, Sequence[float]], envs: Sequence[str]) -> dict[str, Sequence[float]]:
     return {env: scores[env] for env in envs}
-
-
-def _scaled(
-    scores: Mapping[str, Mapping[str, Sequence[float]]],
-) -> tuple[dict[str, dict[str, list[float]]], str]:
-    """Puts all games on one scale: from 0, the lowest run of any arm, to 1, the highest."""
-    ends: dict[str, list[float]] = {}
-    for games in scores.values():
-        for env, values in games.items():
-            ends.setdefault(env, []).extend(values)
-    scaled = {
-        arm: {
-            env: [(v - min(ends[env])) / ((max(ends[env]) - min(ends[env])) or 1.0) for v in values]
-            for env, values in games.items()
-        }
-        for arm, games in scores.items()
-    }
-    return scaled, "0 is the game's lowest run here, 1 its highest"

@@ -1,6 +1,7 @@
 """Which figures a report has, and what they say: from results and comparison to data of figures."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,18 +18,25 @@ from sndqn.study.report.charts import (
 from sndqn.study.report.compare import Comparison
 from sndqn.study.report.curves import learning_curves
 from sndqn.study.report.heat import heat_maps
+from sndqn.study.report.scale import Scale
 from sndqn.study.report.words import BOOTSTRAP, few_seeds, p_words, seeds_words
 from sndqn.study.results import Results
 from sndqn.study.run_files import Numbers
 from sndqn.study.statistics import AGGREGATES, profile
 
 _REPLICATES = 10_000
+_AGGREGATES = {"iqm": "IQM: mean of the middle half", "mean": "Mean", "median": "Median"}
 
 
 def figures(results: Results, comparison: Comparison) -> list[Chart]:
     """Returns all figures that there is data for, the most telling first."""
     charts: list[Chart] = [*_compared(results, comparison), *learning_curves(results)]
-    charts += _aggregates(results, comparison)
+    pooled = _pooled(results, comparison)
+    if pooled is not None:
+        charts.append(_aggregates(pooled))
+        if comparison.arms:
+            charts.append(_improvement(pooled, comparison))
+        charts.append(_profiles(pooled))
     charts += heat_maps(results)
     return charts
 
@@ -60,99 +68,114 @@ def _compared(results: Results, comparison: Comparison) -> list[Chart]:
     return [IntervalChart("differences", title, caption, label, tuple(panels), 0.0)]
 
 
-def _aggregates(results: Results, comparison: Comparison) -> list[Chart]:
-    """Aggregates of arms over games, probability of improvement, performance profiles."""
-    arms = [arm for arm in results.arms if comparison.scaled.get(arm)]
-    if not arms:
-        return []
-    envs = set.intersection(*({*comparison.scaled[arm]} for arm in arms))
-    scores = {arm: {env: comparison.scaled[arm][env] for env in sorted(envs)} for arm in arms}
-    if not envs:
-        return []
-    place = {arm: results.arms.index(arm) for arm in arms}
-    counts = [len(values) for arm in arms for values in scores[arm].values()]
-    total = {arm: str(sum(map(len, scores[arm].values()))) for arm in arms}
-    about = (
-        f"{seeds_words(counts)} runs an arm and game, {len(envs)} "
-        f"{'game' if len(envs) == 1 else 'games'}"
+@dataclass(frozen=True)
+class _Pooled:
+    """What is said of all games together.
+
+    Attributes:
+        scores: By arm and game, on one scale, of the games that all arms have.
+        place: Number of each arm.
+        total: Number of runs of each arm, in words.
+        counts: Runs of each arm and game.
+        scale: What a score is.
+    """
+
+    scores: Mapping[str, Mapping[str, Sequence[float]]]
+    place: Mapping[str, int]
+    total: Mapping[str, str]
+    counts: Sequence[int]
+    scale: Scale
+
+    @property
+    def about(self) -> str:
+        """How many runs and games."""
+        games = len(next(iter(self.scores.values())))
+        words = f"{games} {'game' if games == 1 else 'games'}"
+        return f"{seeds_words(self.counts)} runs an arm and game, {words}"
+
+
+def _pooled(results: Results, comparison: Comparison) -> _Pooled | None:
+    """Takes the games that all arms with finished runs have; None where there is none."""
+    on_scale = comparison.scaled
+    arms = [arm for arm in results.arms if on_scale.get(arm)]
+    games = sorted(set.intersection(*(set(on_scale[arm]) for arm in arms))) if arms else []
+    if not games:
+        return None
+    scores = {arm: {env: on_scale[arm][env] for env in games} for arm in arms}
+    return _Pooled(
+        scores=scores,
+        place={arm: results.arms.index(arm) for arm in arms},
+        total={arm: str(sum(map(len, scores[arm].values()))) for arm in arms},
+        counts=[len(values) for arm in arms for values in scores[arm].values()],
+        scale=comparison.scale,
     )
-    charts: list[Chart] = []
+
+
+def _aggregates(pooled: _Pooled) -> IntervalChart:
     panels = []
-    for name, words in (
-        ("iqm", "IQM: mean of the middle half"),
-        ("mean", "Mean"),
-        ("median", "Median"),
-    ):
+    for name, words in _AGGREGATES.items():
         rows = []
-        for arm in arms:
-            found = estimate(AGGREGATES[name], scores[arm], replicates=_REPLICATES)
-            rows.append(Interval(arm, place[arm], found.value, found.low, found.high, total[arm]))
+        for arm, games in pooled.scores.items():
+            found = estimate(AGGREGATES[name], games, replicates=_REPLICATES)
+            ends = found.low, found.high
+            rows.append(Interval(arm, pooled.place[arm], found.value, *ends, pooled.total[arm]))
         panels.append(IntervalPanel(words, tuple(rows)))
-    caption = f"Scaled score: {comparison.scale}. Bars: {BOOTSTRAP}; {about}.{few_seeds(counts)}"
-    charts.append(
-        IntervalChart(
-            "aggregates", "All games together", caption, "scaled score", tuple(panels), None, (0, 1)
-        )
+    scale = pooled.scale
+    return IntervalChart(
+        name="aggregates",
+        title="All runs together",
+        caption=f"{scale.sentence} Bars: {BOOTSTRAP}; {pooled.about}.{few_seeds(pooled.counts)}",
+        x_label=scale.name,
+        panels=tuple(panels),
+        x_range=scale.ends,
     )
-    if comparison.arms:
-        rows = []
-        for each in comparison.arms:
-            gain = each.improvement
-            n = f"{total[each.arm]} and {total[comparison.baseline]}"
-            note = f"p = {p_words(each.p)}, {each.finding}"
-            rows.append(
-                Interval(each.arm, place[each.arm], gain.value, gain.low, gain.high, n, note)
-            )
-        caption = (
+
+
+def _improvement(pooled: _Pooled, comparison: Comparison) -> IntervalChart:
+    rows = []
+    for each in comparison.arms:
+        gain, place = each.improvement, pooled.place[each.arm]
+        n = f"{pooled.total[each.arm]} and {pooled.total[comparison.baseline]}"
+        note = f"p = {p_words(each.p)}, {each.finding}"
+        rows.append(Interval(each.arm, place, gain.value, gain.low, gain.high, n, note))
+    return IntervalChart(
+        name="improvement",
+        title="Probability of improvement",
+        caption=(
             f"How often a run of the arm has a higher score than a run of {comparison.baseline} in "
             f"the same game; ties count half; at the line neither is better. Bars: {BOOTSTRAP}; "
-            f"{about}. Test over all games: permutation of labels within games, two-sided, Holm "
-            f"for {len(comparison.arms)}.{few_seeds(counts)}"
-        )
-        panel = IntervalPanel(f"against {comparison.baseline}", tuple(rows))
-        charts.append(
-            IntervalChart(
-                "improvement",
-                "Probability of improvement",
-                caption,
-                "probability",
-                (panel,),
-                0.5,
-                (0, 1),
-            )
-        )
-    charts.append(_profiles(comparison, scores, place, about))
-    return charts
-
-
-def _profiles(
-    comparison: Comparison,
-    scores: Mapping[str, Mapping[str, Sequence[float]]],
-    place: Mapping[str, int],
-    about: str,
-) -> LineChart:
-    at = np.linspace(0, 1, 61)
-    lines = []
-    for arm, games in scores.items():
-        found = profile(games, at)
-        n = np.full(len(at), sum(map(len, games.values())), np.float64)
-        lines.append(
-            Line(arm, place[arm], found.value, _or_nan(found.low, at), _or_nan(found.high, at), n)
-        )
-    caption = (
-        f"Share of runs whose scaled score is above the threshold, each game counting the same; "
-        f"higher is better everywhere. {comparison.scale[0].upper()}{comparison.scale[1:]}. Bands: "
-        f"{BOOTSTRAP}, at each threshold by itself; {about}."
+            f"{pooled.about}. Test over all games: permutation of labels within games, two-sided, "
+            f"Holm for {len(comparison.arms)}.{few_seeds(pooled.counts)}"
+        ),
+        x_label="probability",
+        panels=(IntervalPanel(f"against {comparison.baseline}", tuple(rows)),),
+        reference=0.5,
+        x_range=(0, 1),
     )
-    panel = LinePanel("All games", at, tuple(lines))
+
+
+def _profiles(pooled: _Pooled) -> LineChart:
+    every = [v for games in pooled.scores.values() for values in games.values() for v in values]
+    at = np.linspace(min(*every, 0), max(*every, 0), 101)
+    lines = []
+    for arm, games in pooled.scores.items():
+        found = profile(games, at)
+        n = np.full(len(at), float(pooled.total[arm]))
+        ends = _or_nan(found.low, at), _or_nan(found.high, at)
+        lines.append(Line(arm, pooled.place[arm], found.value, *ends, n))
+    scale = pooled.scale
     return LineChart(
-        "profiles",
-        "Performance profiles",
-        caption,
-        "scaled score",
-        "share of runs",
-        (panel,),
-        (0, 1),
+        name="profiles",
+        title="Performance profiles",
+        caption=(
+            "Share of runs whose score is above the threshold, each game counting the same; higher "
+            f"is better everywhere. {scale.sentence} Bands: {BOOTSTRAP}, at each threshold by "
+            f"itself; {pooled.about}."
+        ),
+        x_label=scale.name,
+        y_label="share of runs",
+        panels=(LinePanel("All runs", at, tuple(lines)),),
+        y_range=(0, 1),
     )
 
 

@@ -127,7 +127,7 @@ def _panel_data(chart: LineChart, panel: LinePanel) -> dict[str, Any]:
     return {
         "x": _rounded(panel.x, 7),
         "x_label": chart.x_label,
-        "range": [0, float(panel.x[-1])],
+        "range": list(panel.x_range),
         "lines": lines,
     }
 

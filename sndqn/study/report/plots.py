@@ -111,7 +111,8 @@ def _lines(axes: Any, chart: LineChart, panel: LinePanel) -> None:
             axes.plot(*at, marker=marker, color=style["color"], markersize=4, clip_on=False)
     if chart.y_range is not None:
         axes.set_ylim(*chart.y_range)
-    axes.set_xlim(0, float(panel.x[-1]) or 1.0)
+    if panel.x_range[0] < panel.x_range[1]:
+        axes.set_xlim(*panel.x_range)
     axes.set_xlabel(chart.x_label)
     axes.set_ylabel(chart.y_label)
     axes.xaxis.set_major_formatter(lambda value, _: short_number(value))

@@ -43,7 +43,7 @@ def line_panel(chart: LineChart, panel: LinePanel, index: int) -> Markup:
         panel: One of its panels.
         index: Of the panel in the page's data, for the values under the pointer.
     """
-    x_range = (0.0, float(panel.x[-1])) if panel.x.size else (0.0, 1.0)
+    x_range = panel.x_range
     ends = [part for line in panel.lines for part in (line.y, line.low, line.high)]
     y_range = chart.y_range or extent(ends)
     x, y = _scale(x_range, LEFT, RIGHT), _scale(y_range, BOTTOM, TOP)
@@ -61,10 +61,7 @@ def line_panel(chart: LineChart, panel: LinePanel, index: int) -> Markup:
         parts.append(_group(line.arm, "".join(inner)))
     label = f"{panel.title}: {chart.y_label} by {chart.x_label}"
     parts.append('<line class="cross" y1="12" y2="190" visibility="hidden"/>')
-    extra = (
-        f' data-panel="{index}" tabindex="0" data-x1="{x_range[1]:g}"'
-        f' data-y0="{y_range[0]:.6g}" data-y1="{y_range[1]:.6g}"'
-    )
+    extra = f' data-panel="{index}" tabindex="0"'
     return _svg(_HEIGHT, label, "".join(parts), extra)
 
 

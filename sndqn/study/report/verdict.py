@@ -135,7 +135,7 @@ def _several_games(best: ArmComparison, comparison: Comparison) -> str:
         ahead, behind = behind, ahead
         gain, share = _mirrored(gain, 0), _mirrored(share, 1)
     return (
-        f"{ahead} is {number(gain.value)} above {behind} in IQM of scaled scores"
+        f"{ahead} is {number(gain.value)} above {behind} in IQM of the {comparison.scale.name}"
         f"{_interval(gain, number)}; a run of it beats one of {behind} {share.value:.0%} of the "
         f"time{_interval(share, '{:.0%}'.format)}; p = {p_words(best.p)}."
     )

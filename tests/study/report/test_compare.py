@@ -12,6 +12,7 @@ from sndqn.study.overall import permutation_test_over_games
 from sndqn.study.report.compare import Comparison, compare
 from sndqn.study.report.verdict import verdict
 from sndqn.study.results import Results, read_results
+from sndqn.study.scores import normalised
 from sndqn.study.significance import holm, permutation_test
 
 GAMES = ["MinAtar/Breakout", "MinAtar/Asterix"]
@@ -43,14 +44,28 @@ def test_the_numbers_are_those_of_the_statistics(tmp_path: Path) -> None:
     assert only.improvement == estimate(
         statistics.probability_of_improvement, *scaled, replicates=10_000
     )
-    assert only.p == permutation_test_over_games(*scaled).p
+    of_arms = comparison.scores["sn_layers -2"], comparison.scores["sn_layers none"]
+    assert only.p == permutation_test_over_games(*of_arms).p
 
 
-def test_every_game_is_scaled_to_the_same_range(tmp_path: Path) -> None:
+def test_games_with_references_are_normalised_by_them(tmp_path: Path) -> None:
     _, comparison = compared(make_study(tmp_path, GAMES, 3, points=2))
-    for env in GAMES:
+    for arm, scores in comparison.scores.items():
+        assert comparison.scaled[arm] == {e: v.tolist() for e, v in normalised(scores).items()}
+    assert comparison.scale.name == "DQN-normalised score"
+
+
+def test_games_without_are_scaled_to_the_range_of_their_runs(tmp_path: Path) -> None:
+    envs = ["MinAtar/Breakout", "CartPole-v1"]
+    _, comparison = compared(make_study(tmp_path, envs, 3, points=2))
+    for env in envs:
         values = [v for games in comparison.scaled.values() for v in games[env]]
         assert (min(values), max(values)) == (0, 1)
+
+
+def test_one_game_keeps_its_scores(tmp_path: Path) -> None:
+    _, comparison = compared(make_study(tmp_path, GAMES[:1], 3, points=2))
+    assert comparison.scaled == comparison.scores
 
 
 @pytest.mark.parametrize(
