@@ -71,16 +71,17 @@ def _live(arguments: argparse.Namespace, how: dict[str, Any]) -> None:
     from sndqn.study.report import write_report
 
     console, every = make_console(), arguments.every or 30
+    results = None
     try:
         while True:
-            place, results = write_report(arguments.path, **how, refresh=every)
+            place, results = write_report(arguments.path, **how, refresh=every, known=results)
             say(console, f"{time.strftime('%H:%M:%S')} {place}: {_so_far(results)}")
             if _is_over(results):
                 break
             time.sleep(every)
     except KeyboardInterrupt:
         say(console, "Stopped; the page stays as it is now")
-    write_report(arguments.path, **how)
+    write_report(arguments.path, **how, known=results)
 
 
 def _is_over(results: "Results") -> bool:

@@ -151,11 +151,12 @@ def read_run(folder: RunFolder, arm: str = "", status: Status | None = None) -> 
         raise RunFolderError(f"{folder.path}: not readable: {error}") from None
 
 
-def read_results(paths: Sequence[str | Path]) -> Results:
+def read_results(paths: Sequence[str | Path], known: "Results | None" = None) -> Results:
     """Reads studies, runs, and folders that hold runs.
 
     Args:
         paths: Their folders.
+        known: What was read before: runs that were done then are not read again.
 
     Raises:
         SndqnError: A path holds no run at all; or it is a study whose file is damaged.
@@ -163,15 +164,21 @@ def read_results(paths: Sequence[str | Path]) -> Results:
     runs: dict[Path, RunResult] = {}
     unreadable: dict[Path, str] = {}
     waiting = 0
+    done = {run.path.resolve(): run for run in known.runs if run.status == "done"} if known else {}
     for given in paths:
         for path, arm, status in _found(Path(given)):
             if status == "waiting":
                 waiting += 1
                 continue
+            place = path.resolve()
+            if place in done:
+                own = arm or _own_arm(done[place].provenance)
+                runs.setdefault(place, replace(done[place], arm=own))
+                continue
             try:
-                runs.setdefault(path.resolve(), read_run(RunFolder(path), arm, status))
+                runs.setdefault(place, read_run(RunFolder(path), arm, status))
             except SndqnError as error:
-                unreadable.setdefault(path.resolve(), printable(str(error), 1))
+                unreadable.setdefault(place, printable(str(error), 1))
     names = [printable(Path(given).absolute().name, 1) for given in paths]
     title = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     kept, repeated = _without_repetitions(list(runs.values()))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sndqn.errors import RunFolderError, SndqnError, shortened
 from sndqn.files import read_bytes, strict_json
 
-MAX_LINES = 500
+MAX_LINES = 250
 """Lines that are read of a file: of a longer one, evenly many, and the last."""
 
 _MAX_BYTES = 512 * 2**20

@@ -14,6 +14,8 @@ from sndqn import cli
 from sndqn.errors import RunFolderError, SndqnError
 from sndqn.runs.folder import RunFolder
 from sndqn.runs.lock import RunLock
+from sndqn.study.design import make_design
+from sndqn.study.folder import Study
 from sndqn.study.results import read_results, read_run
 from sndqn.study.run_files import MAX_LINES, read_records
 
@@ -174,3 +176,28 @@ def test_a_run_of_another_program_names_its_arm_itself(tmp_path: Path) -> None:
     results = read_results([tmp_path])
     assert set(results.arms) == {"sndqn-sn", "torch-sn"}
     assert [len(results.of("MinAtar/Breakout", arm)) for arm in results.arms] == [1, 1]
+
+
+def test_what_was_done_before_is_not_read_again(tmp_path: Path) -> None:
+    make_study(tmp_path, ["MinAtar/Breakout"], 2, points=2)
+    going_on = make_run(tmp_path / "going-on", seed=5, score=None, points=2, sn_layers="none")
+    before = read_results([tmp_path])
+    for run in before.runs:
+        (run.path / "metrics.jsonl").write_text("damaged\n")
+    (going_on / "metrics.jsonl").write_text('{"timesteps": 1500}\n')
+    after = read_results([tmp_path], known=before)
+    assert after.unreadable == ()
+    assert [run.arm for run in after.runs] == [run.arm for run in before.runs]
+    assert {run.course.timesteps for run in after.runs} == {1500, 2000}
+
+
+def test_a_study_names_its_arms(tmp_path: Path) -> None:
+    arms = {"plain": {"sn_layers": "none"}, "ours": {"sn_layers": "-2", "learning_rate": 1e-3}}
+    values = {"env": ["CartPole"], "seed": "0..1", "arms": arms}
+    study = Study(tmp_path, make_design(values, "a test"))
+    study.write()
+    first = study.runs[0]
+    make_run(study.folder(first).path, first.env, first.seed, **arms[first.arm])
+    results = read_results([tmp_path])
+    assert [(run.arm, run.seed) for run in results.runs] == [(first.arm, first.seed)]
+    assert results.waiting == 3

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -216,16 +217,19 @@ def _plain(name: str) -> str:
 def _steps_label(results: Results) -> str:
     """Names the x axis; of Atari it says what a step is."""
     frames = {
-        run.settings.get("frame_skip") or _FRAMES_PER_STEP for run in results.runs if _is_atari(run)
+        run.settings.get("frame_skip") or _FRAMES_PER_STEP
+        for run in results.runs
+        if _is_atari(run.env)
     }
     if len(frames) != 1:
         return "environment steps"
     return f"environment steps (1 step = {frames.pop()} frames of Atari)"
 
 
-def _is_atari(run: RunResult) -> bool:
+@cache
+def _is_atari(env: str) -> bool:
     try:
-        return find_env(run.env)[0] == "atari"
+        return find_env(env)[0] == "atari"
     except SndqnError:
         return False
 

@@ -19,7 +19,7 @@ from sndqn.study.report.compare import Comparison
 from sndqn.study.report.curves import learning_curves
 from sndqn.study.report.heat import heat_maps
 from sndqn.study.report.scale import Scale
-from sndqn.study.report.words import BOOTSTRAP, few_seeds, p_words, seeds_words
+from sndqn.study.report.words import BOOTSTRAP, few_seeds, p_equals, seeds_words
 from sndqn.study.results import Results
 from sndqn.study.run_files import Numbers
 from sndqn.study.statistics import AGGREGATES, profile
@@ -48,7 +48,7 @@ def _compared(results: Results, comparison: Comparison) -> list[Chart]:
         rows = []
         for game in (game for game in comparison.games if game.env == env):
             n = f"{game.test.seeds[0]} and {game.test.seeds[1]}"
-            gap, note = game.difference, f"p = {p_words(game.p)}, {game.finding}"
+            gap, note = game.difference, f"{p_equals(game.p)}, {game.finding}"
             place = results.arms.index(game.arm)
             rows.append(Interval(game.arm, place, gap.value, gap.low, gap.high, n, note))
         if rows:
@@ -136,7 +136,7 @@ def _improvement(pooled: _Pooled, comparison: Comparison) -> IntervalChart:
     for each in comparison.arms:
         gain, place = each.improvement, pooled.place[each.arm]
         n = f"{pooled.total[each.arm]} and {pooled.total[comparison.baseline]}"
-        note = f"p = {p_words(each.p)}, {each.finding}"
+        note = f"{p_equals(each.p)}, {each.finding}"
         rows.append(Interval(each.arm, place, gain.value, gain.low, gain.high, n, note))
     return IntervalChart(
         name="improvement",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sndqn.study.bootstrap import Estimate
 from sndqn.study.report.charts import number
 from sndqn.study.report.compare import ArmComparison, Comparison, Finding, GameComparison
-from sndqn.study.report.words import few_seeds, joined, p_words, seeds_words
+from sndqn.study.report.words import few_seeds, joined, p_equals, seeds_words
 from sndqn.study.results import Results
 
 
@@ -119,7 +119,7 @@ def _details(comparison: Comparison, best: ArmComparison, seeds: str) -> list[st
     if best.finding == "cannot tell":
         least = min(game.test.least_p for game in best.games)
         sentences.append(
-            f"With {seeds} seeds even the clearest difference has p = {p_words(least)} in one "
+            f"With {seeds} seeds even the clearest difference has {p_equals(least)} in one "
             "game: train more seeds."
         )
     sentences += _by_game(best)
@@ -137,14 +137,14 @@ def _several_games(best: ArmComparison, comparison: Comparison) -> str:
     return (
         f"{ahead} is {number(gain.value)} above {behind} in IQM of the {comparison.scale.name}"
         f"{_interval(gain, number)}; a run of it beats one of {behind} {share.value:.0%} of the "
-        f"time{_interval(share, '{:.0%}'.format)}; p = {p_words(best.p)}."
+        f"time{_interval(share, '{:.0%}'.format)}; {p_equals(best.p)}."
     )
 
 
 def _one_game(best: ArmComparison) -> str:
     gain = _mirrored(best.difference, 0) if best.finding == "worse" else best.difference
     interval = _interval(gain, number) or " (no interval: one seed)"
-    return f"Difference of mean return {number(gain.value)}{interval}, p = {p_words(best.p)}."
+    return f"Difference of mean return {number(gain.value)}{interval}, {p_equals(best.p)}."
 
 
 def _mirrored(estimate: Estimate, around: float) -> Estimate:

@@ -8,8 +8,14 @@ _FEW = 5
 
 
 def p_words(p: float) -> str:
-    """Writes a p value: "0.03", "< 0.001"."""
+    """Writes a p value for a table: "0.03", "< 0.001"."""
     return "< 0.001" if p < 0.001 else f"{p:.2g}" if p < 0.995 else "1"
+
+
+def p_equals(p: float) -> str:
+    """Writes a p value for a sentence: "p = 0.03", "p < 0.001"."""
+    words = p_words(p)
+    return f"p {words}" if words.startswith("<") else f"p = {words}"
 
 
 def seeds_words(counts: Sequence[int]) -> str:

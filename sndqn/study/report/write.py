@@ -27,6 +27,7 @@ def write_report(
     formats: Sequence[str] = ("html",),
     baseline: str | None = None,
     refresh: int | None = None,
+    known: Results | None = None,
 ) -> tuple[Path, Results]:
     """Writes the report of studies, runs, or folders with runs.
 
@@ -37,6 +38,7 @@ def write_report(
         formats: Of `FORMATS`.
         baseline: The arm that others are compared with; by default the first without SN.
         refresh: Seconds after which a browser loads the page again; None for a page that stays.
+        known: What an earlier call returned: runs that were done then are not read again.
 
     Returns:
         The page, or the folder where no page was asked for; and what was read.
@@ -54,7 +56,7 @@ def write_report(
         from sndqn.study.report.plots import require_matplotlib
 
         require_matplotlib()
-    results = read_results(paths)
+    results = read_results(paths, known)
     if baseline is not None and baseline not in results.arms:
         arms = ", ".join(map(repr, results.arms)) or "none"
         raise ConfigError(f"baseline: expected one of the arms {arms}, found {baseline!r}")
