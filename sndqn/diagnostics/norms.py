@@ -108,16 +108,24 @@ def quick_sigma(
     weight = layer.weight.detach().cpu()
     if not bool(torch.isfinite(weight).all()):
         return math.nan
-    if isinstance(layer, nn.Conv2d) and conv_norm == "operator" and layer.padding_mode == "zeros":
-        operator = convolution_map(weight, **_geometry(layer, sizes))
+    geometry = operator_geometry(layer, sizes) if conv_norm == "operator" else {}
+    if geometry:
+        operator = convolution_map(weight, **geometry)
         return float(top_singular_vectors(operator, weight, max_iterations=12)[2])
     matrix = weight.flatten(1)
     matrix = matrix if matrix.shape[0] < matrix.shape[1] else matrix.t()
     return math.sqrt(max(float(torch.linalg.eigvalsh(matrix @ matrix.t())[-1]), 0.0))
 
 
-def _geometry(layer: nn.Conv2d, sizes: Mapping[nn.Module, Pair]) -> dict[str, Any]:
-    """Returns what `convolution_map` needs besides the weight."""
+def operator_geometry(
+    layer: nn.Linear | nn.Conv2d, sizes: Mapping[nn.Module, Pair]
+) -> dict[str, Any]:
+    """Returns what `convolution_map` needs besides the weight; {} for what is no convolution.
+
+    Nor is one that pads by anything but zeros: its weight is read as a matrix.
+    """
+    if not isinstance(layer, nn.Conv2d) or layer.padding_mode != "zeros":
+        return {}
     return {
         "input_size": sizes[layer],
         "stride": layer.stride,
@@ -141,11 +149,10 @@ def sigma_of(
         rtol: Where the search for σ may stop, never above it; None computes it to rounding.
     """
     weight = layer.weight.detach()
-    geometry: dict[str, Any] = {}
     if isinstance(layer, SpectralLayer):
         geometry = layer.norm_arguments()
-    elif isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros":
-        geometry = _geometry(layer, sizes or {})
+    else:
+        geometry = operator_geometry(layer, sizes or {})
     if rtol is None:
         return exact_norm(weight, **geometry)
     linear_map = convolution_map(weight, **geometry) if geometry else matrix_map(weight)

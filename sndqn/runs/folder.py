@@ -6,6 +6,8 @@ provenance.json        command, versions, machine, times
 layers.json            σ of every layer, before and after
 metrics.jsonl          one line per record
 timing.jsonl           what the clock said at each
+diagnostics.jsonl      one line per measurement of the networks, if there are any
+probe.npz              the states they are measured on
 0.monitor.csv          return and length of each training game
 evaluations.npz        of each episode of the evaluations on the way
 tensorboard/           the same, for TensorBoard
@@ -173,6 +175,8 @@ class RunFolder:
     metrics = property(lambda self: self.path / "metrics.jsonl")
     timing = property(lambda self: self.path / "timing.jsonl")
     games = property(lambda self: self.path / "0.monitor.csv")
+    diagnostics = property(lambda self: self.path / "diagnostics.jsonl")
+    probe = property(lambda self: self.path / "probe.npz")
     curve = property(lambda self: self.path / "evaluations.npz")
     tensorboard = property(lambda self: self.path / "tensorboard")
     agent = property(lambda self: self.path / "agent.safetensors")

@@ -4,6 +4,9 @@ It is the record of a run, and the same to the bit for the same configuration an
 often the run was interrupted. What the clock says stands in timing.jsonl, line for line beside it;
 TensorBoard's events are made from both.
 
+diagnostics.jsonl has an object for each measurement of `sndqn.diagnostics`: "timesteps", numbers by
+name, and "layers", numbers of each weight layer by its name. It is the same to the bit as well.
+
 0.monitor.csv has a line for each training game, in the form of Stable-Baselines3's `Monitor`, which
 its plotting and the zoo's read.
 """
@@ -32,6 +35,7 @@ class MetricsPaths(NamedTuple):
     timing: Path
     tensorboard: Path | None = None
     games: Path | None = None
+    diagnostics: Path | None = None
 
 
 class MetricsWriter(KVWriter):
@@ -48,6 +52,9 @@ class MetricsWriter(KVWriter):
         self.timing = paths.timing.open("a", encoding="utf-8")
         self.events = _events(paths.tensorboard) if paths.tensorboard is not None else None
         self.games = None if paths.games is None else _open_games(paths.games)
+        self.diagnostics = None
+        if paths.diagnostics is not None:
+            self.diagnostics = paths.diagnostics.open("a", encoding="utf-8")
 
     def write(
         self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
@@ -65,9 +72,7 @@ class MetricsWriter(KVWriter):
         for key, value in sorted(key_values.items()):
             number = value.item() if hasattr(value, "item") else value
             if isinstance(number, int | float):
-                # JSON has no NaN; a diverged value must still be seen.
-                shown = number if math.isfinite(number) else str(number)
-                (clock if key in _BY_THE_CLOCK else record)[key] = shown
+                (clock if key in _BY_THE_CLOCK else record)[key] = _shown(number)
         try:
             for file, line in ((self.metrics, record), (self.timing, clock)):
                 file.write(json.dumps(line) + "\n")
@@ -93,8 +98,38 @@ class MetricsWriter(KVWriter):
         except OSError as error:
             raise _not_written(self.games, error) from None
 
+    def write_diagnostics(
+        self, timesteps: int, values: Mapping[str, float], layers: Mapping[str, Mapping[str, float]]
+    ) -> None:
+        """Writes a line of diagnostics, and TensorBoard's scalars under diagnostics/.
+
+        Args:
+            timesteps: The step they are of.
+            values: Numbers by name.
+            layers: Numbers of each weight layer by name.
+
+        Raises:
+            RunFolderError: The disk is full, or the file is gone.
+        """
+        if self.diagnostics is None:
+            return
+        record: dict[str, Any] = {"timesteps": timesteps}
+        record |= {name: _shown(value) for name, value in values.items()}
+        record["layers"] = {
+            layer: {name: _shown(value) for name, value in found.items()}
+            for layer, found in layers.items()
+        }
+        try:
+            self.diagnostics.write(json.dumps(record) + "\n")
+            self.diagnostics.flush()
+            if self.events is not None:
+                _add_diagnostics(self.events, record)
+        except OSError as error:
+            raise _not_written(self.diagnostics, error) from None
+
     def _files(self) -> list[TextIO]:
-        return [file for file in (self.metrics, self.timing, self.games) if file is not None]
+        files = (self.metrics, self.timing, self.games, self.diagnostics)
+        return [file for file in files if file is not None]
 
     def lengths(self) -> dict[str, int]:
         """Brings the files to the disk and returns their lengths in bytes, by name.
@@ -141,7 +176,9 @@ def make_logger(paths: MetricsPaths) -> Logger:
     return Logger(folder=None, output_formats=[MetricsWriter(paths)])
 
 
-def rebuild_tensorboard(metrics: Path, timing: Path, tensorboard: Path) -> int:
+def rebuild_tensorboard(
+    metrics: Path, timing: Path, tensorboard: Path, diagnostics: Path | None = None
+) -> int:
     """Makes a run's TensorBoard events anew from its metrics; gives the number of records.
 
     Raises:
@@ -150,6 +187,7 @@ def rebuild_tensorboard(metrics: Path, timing: Path, tensorboard: Path) -> int:
     try:
         records = _read_lines(metrics)
         clocks = _read_lines(timing) if timing.is_file() else [{} for _ in records]
+        measured = _read_lines(diagnostics) if diagnostics and diagnostics.is_file() else []
     except (OSError, ValueError) as error:
         raise RunFolderError(f"{metrics}: no metrics to read: {error}") from None
     if tensorboard.is_dir() and not tensorboard.is_symlink():
@@ -157,6 +195,8 @@ def rebuild_tensorboard(metrics: Path, timing: Path, tensorboard: Path) -> int:
     events = _events(tensorboard)
     for record, clock in zip(records, clocks, strict=False):
         _add_scalars(events, record, clock)
+    for record in measured:
+        _add_diagnostics(events, record)
     events.close()
     return len(records)
 
@@ -176,6 +216,21 @@ def _add_scalars(events: Any, record: Mapping[str, Any], clock: Mapping[str, Any
         if key not in ("timesteps", "seconds"):
             events.add_scalar(key, float(value), record["timesteps"])
     events.flush()
+
+
+def _add_diagnostics(events: Any, record: Mapping[str, Any]) -> None:
+    parts = {"diagnostics": record}
+    parts |= {f"diagnostics/{layer}": found for layer, found in record["layers"].items()}
+    for place, found in parts.items():
+        for name, value in found.items():
+            if name not in ("timesteps", "layers"):
+                events.add_scalar(f"{place}/{name}", float(value), record["timesteps"])
+    events.flush()
+
+
+def _shown(number: float) -> float | str:
+    """Returns what stands for a number in JSON, which has no NaN: a diverged value must be seen."""
+    return number if math.isfinite(number) else str(number)
 
 
 def _last_seconds(timing: Path) -> float:

@@ -36,6 +36,7 @@ from sndqn.training.callbacks import (
     ProgressCallback,
 )
 from sndqn.training.config import TrainConfig
+from sndqn.training.diagnosing import DiagnosticsCallback, can_diagnose
 from sndqn.training.evaluating import evaluation_protocol
 from sndqn.training.newest import NewestAgentCallback
 from sndqn.training.plan import Task
@@ -220,8 +221,19 @@ def task_callbacks(state: TaskState, stop: StopSignals) -> list[BaseCallback]:
         GamesCallback(),
         NewestAgentCallback(state.save, partial(say, console, style="yellow")),
         LogCallback(config.log_every_timesteps, config.sn_conv_norm, log_drift),
+        *_diagnostics(state),
         ProgressCallback(config.total_timesteps, console, task.label),
     ]
+
+
+def _diagnostics(state: TaskState) -> list[BaseCallback]:
+    """Makes what measures the networks of a task, if anything does."""
+    config, run = state.task.config, state.run
+    if not can_diagnose(config.diagnostics, state.model):
+        return []
+    every = min(config.diagnostics_every_timesteps, config.total_timesteps)
+    tries_updates = config.diagnostics == "all"
+    return [DiagnosticsCallback(every, tries_updates, run.probe, config.seed)]
 
 
 def _trial(

@@ -145,7 +145,8 @@ def _restore(
 ) -> None:
     # The callbacks first: one of them puts other environments in place.
     for name, callback in task.stateful_callbacks.items():
-        callback.set_state(_under(tensors, f"callback/{name}/"), data["callbacks"][name])
+        if name in data["callbacks"]:  # else of a version that had no such callback
+            callback.set_state(_under(tensors, f"callback/{name}/"), data["callbacks"][name])
     restore(_replay(task), _arrays(tensors, "replay/"), data["replay"], chunks)
     shown = task.journal.restore(_arrays(tensors, "journal/"), data["journal"])
     if not np.array_equal(np.asarray(shown), tensors["model/last_obs"].numpy()):

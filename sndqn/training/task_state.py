@@ -23,6 +23,7 @@ from sndqn.runs.metrics import (
     truncate,
 )
 from sndqn.training.callbacks import EvaluationCallback, ProgressCallback, StatefulCallback
+from sndqn.training.diagnosing import can_diagnose
 from sndqn.training.layers import write_layers
 from sndqn.training.plan import Task
 
@@ -82,13 +83,14 @@ class TaskState:
             write_json(run.provenance, provenance())
             write_layers(run, before=before)
             self.save()  # it can be watched from now on
-        for path in (run.metrics, run.timing, run.games):
+        for path in (run.metrics, run.timing, run.games, run.diagnostics):
             if path.exists():
                 truncate(path, 0 if lengths is None else lengths.get(path.name, 0))
         tensorboard = run.tensorboard if config.tensorboard else None
         if tensorboard is not None and run.metrics.exists():
-            rebuild_tensorboard(run.metrics, run.timing, tensorboard)
-        paths = MetricsPaths(run.metrics, run.timing, tensorboard, run.games)
+            rebuild_tensorboard(run.metrics, run.timing, tensorboard, run.diagnostics)
+        diagnostics = run.diagnostics if can_diagnose(config.diagnostics, model) else None
+        paths = MetricsPaths(run.metrics, run.timing, tensorboard, run.games, diagnostics)
         model.set_logger(make_logger(paths))
         say(self.console, f"Run folder: {run.path}")
         if model.will_compile(config.total_timesteps):
