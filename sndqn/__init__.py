@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sndqn.algorithms import C51, DQN, IQN, QRDQN
-    from sndqn.api import load, resume, train
+    from sndqn.api import load, report, resume, train
     from sndqn.envs import make_env, make_vec_env, resolve_env
     from sndqn.networks import make_q_network
     from sndqn.policies import SigmaCallback, SNCnnPolicy, SNMlpPolicy, SNMultiInputPolicy
@@ -29,6 +29,7 @@ _HOMES = {
     "make_vec_env": "sndqn.envs",
     "remove_spectral_norm": "sndqn.spectral",
     "resolve_env": "sndqn.envs",
+    "report": "sndqn.api",
     "resume": "sndqn.api",
     "spectral_norm": "sndqn.spectral",
     "train": "sndqn.api",
@@ -50,6 +51,7 @@ __all__ = [
     "register",
     "register_zoo",
     "remove_spectral_norm",
+    "report",
     "resolve_env",
     "resume",
     "spectral_norm",

@@ -263,6 +263,34 @@ def resume(path: str | Path, *, verbose: bool = True) -> Run:
     return Run(training.resume(path, _console(verbose)))
 
 
+def report(
+    paths: str | Path | Sequence[str | Path],
+    output: str | Path | None = None,
+    *,
+    formats: Sequence[str] = ("html",),
+    baseline: str | None = None,
+) -> Path:
+    """Writes one page that says which arm is better, by how much, how surely, on which game.
+
+    Args:
+        paths: Folders of studies, of runs, or with runs in them; one, or several.
+        output: The page, such as "layers.html", or a folder for report.html; by default the folder
+            of the only path, or here.
+        formats: Some of "html", "pdf", "png", "csv"; figures go beside the page.
+        baseline: The arm that others are compared with; by default the first without SN.
+
+    Returns:
+        The page, or the folder of the figures where no page was asked for.
+
+    Raises:
+        SndqnError: There is no run, no arm of that name, or nothing can be written there.
+    """
+    from sndqn.study.report import write_report
+
+    given = [paths] if isinstance(paths, str | Path) else list(paths)
+    return write_report(given, output, formats=formats, baseline=baseline)[0]
+
+
 def load(
     agent: str | Path,
     *,

@@ -9,6 +9,14 @@ from sndqn.training.settings import SETTINGS, Evaluation, Machine
 # What an arm is not made of: what is learnt, the seed, and what changes nothing that is learnt.
 _LEFT_OUT = {"env", "seed", "title", "imports", "eval_every_timesteps"}
 _LEFT_OUT |= Machine.model_fields.keys() | Evaluation.model_fields.keys()
+_SHORT = {
+    "sn_layers": "SN",
+    "learning_rate": "lr",
+    "batch_size": "batch",
+    "buffer_size": "buffer",
+    "optimizer_eps": "eps",
+    "total_timesteps": "steps",
+}
 _SETTINGS = [name for name in SETTINGS if name not in _LEFT_OUT]
 
 
@@ -29,14 +37,13 @@ def differing(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
 
 
 def arm_name(settings: Mapping[str, Any], names: Sequence[str]) -> str:
-    """Names an arm after those of its settings that differ between arms: "sn_layers -2".
+    """Names an arm after those of its settings that differ between arms: "SN -2, lr 0.001".
 
     Args:
         settings: Of a run.
         names: The settings that differ; if none does, the arm is named after its algorithm and SN.
     """
-    if not names:
-        return f"{settings.get('algo', 'dqn')}, sn_layers {settings.get('sn_layers', 'none')}"
+    names = names or ("algo", "sn_layers")
     return ", ".join(_part(name, settings.get(name)) for name in names)
 
 
@@ -57,9 +64,14 @@ def baseline(arms: Mapping[str, Mapping[str, Any]]) -> str | None:
 
 
 def _part(name: str, value: Any) -> str:
+    if name == "algo":
+        return shown(value)
+    short = _SHORT.get(name, name)
     if isinstance(value, bool):
-        return name if value else f"no {name}"
-    return f"{name} {shown(value)}"
+        return short if value else f"no {short}"
+    if name == "sn_layers" and value == "none":
+        return "no SN"
+    return f"{short} {shown(value)}"
 
 
 def shown(value: Any) -> str:

@@ -52,7 +52,7 @@ def test_what_a_training_leaves_is_read(trained: Path) -> None:
 def test_arms_are_the_settings_in_which_runs_of_a_game_differ(tmp_path: Path) -> None:
     make_study(tmp_path, ["MinAtar/Breakout", "MinAtar/Asterix"], 2)
     results = read_results([tmp_path])
-    assert results.arms == ("sn_layers none", "sn_layers -2")
+    assert results.arms == ("no SN", "SN -2")
     assert results.differing == ("sn_layers",)
     assert [len(results.of(env, arm)) for env in results.envs for arm in results.arms] == [2] * 4
 
@@ -61,7 +61,7 @@ def test_games_may_differ_in_settings_without_being_arms(tmp_path: Path) -> None
     make_run(tmp_path / "a", "MinAtar/Breakout", learning_rate=1e-3)
     make_run(tmp_path / "b", "CartPole", learning_rate=1e-4)
     results = read_results([tmp_path / "a", tmp_path / "b"])
-    assert results.arms == ("dqn, sn_layers -2",)
+    assert results.arms == ("dqn, SN -2",)
     assert results.envs == ["CartPole-v1", "MinAtar/Breakout"]
 
 

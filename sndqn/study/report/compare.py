@@ -19,8 +19,8 @@ LEVEL = 0.05
 """Below this chance of being wrong by luck alone, a difference counts as found."""
 
 Finding = Literal["better", "worse", "undecided", "cannot tell"]
-# Of the bootstrap; a report has many intervals.
-_REPLICATES = 10_000
+REPLICATES = 10_000
+"""Of the bootstrap; a report has many intervals."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class ArmComparison:
         arm: The arm.
         games: By game.
         difference: Of the interquartile means of scaled scores; on one game of the mean returns.
+        iqm_difference: Of the interquartile means, on one game too.
         improvement: How often a run of the arm beats one of the baseline.
         p: Of the test over all games, adjusted by Holm for all arms; on one game the game's own.
         finding: In a word.
@@ -64,6 +65,7 @@ class ArmComparison:
     arm: str
     games: tuple[GameComparison, ...]
     difference: Estimate
+    iqm_difference: Estimate
     improvement: Estimate
     p: float
     finding: Finding
@@ -132,15 +134,15 @@ def compare(results: Results, against: str | None = None) -> Comparison:
             continue
         own, bases = _only(on_one_scale[arm], envs), _only(on_one_scale[base], envs)
         own_games = tuple(games[arm, env] for env in envs)
-        gain = difference(own, bases, iqm, replicates=_REPLICATES)
+        gain = of_iqm = difference(own, bases, iqm, replicates=REPLICATES)
         p, finding = own_games[0].p, own_games[0].finding
         if len(envs) == 1:
             gain = own_games[0].difference
         else:
             p = adjusted[arm]
             finding = _finding(p, min(least.values()), overall[arm].difference)
-        better = estimate(probability_of_improvement, own, bases, replicates=_REPLICATES)
-        arms.append(ArmComparison(arm, own_games, gain, better, p, finding))
+        better = estimate(probability_of_improvement, own, bases, replicates=REPLICATES)
+        arms.append(ArmComparison(arm, own_games, gain, of_iqm, better, p, finding))
     return Comparison(base, tuple(arms), scores, on_one_scale, scale)
 
 
@@ -164,9 +166,9 @@ def _on_games(
         found[arm, env] = GameComparison(
             env=env,
             arm=arm,
-            mean=estimate(mean, own, replicates=_REPLICATES),
-            base_mean=estimate(mean, other, replicates=_REPLICATES),
-            difference=difference(own, other, mean, replicates=_REPLICATES),
+            mean=estimate(mean, own, replicates=REPLICATES),
+            base_mean=estimate(mean, other, replicates=REPLICATES),
+            difference=difference(own, other, mean, replicates=REPLICATES),
             test=test,
             p=p,
             finding=_finding(p, least, test.difference),

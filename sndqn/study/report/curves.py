@@ -10,7 +10,7 @@ from sndqn.envs import find_env
 from sndqn.errors import SndqnError
 from sndqn.study.bootstrap import band
 from sndqn.study.report.charts import Line, LineChart, LinePanel
-from sndqn.study.report.words import BOOTSTRAP, few_seeds, seeds_words
+from sndqn.study.report.words import BOOTSTRAP, few_seeds, runs_words
 from sndqn.study.results import Results, RunResult
 from sndqn.study.run_files import Numbers, Series
 from sndqn.study.statistics import mean
@@ -48,11 +48,12 @@ def learning_curves(results: Results) -> list[LineChart]:
         else "Mean return of the last 100 training games, exploration included"
     )
     counts = _counts(results, pick)
-    caption = (
-        f"{what}. Lines: mean over seeds, {seeds_words(counts)} runs an arm and game; faint where "
-        f"not all of them have got that far. Bands: {BOOTSTRAP}, at each step by itself."
-        f"{few_seeds(counts)}"
-    )
+    caption = f"{what}. {_one_line(counts)}"
+    if max(counts) > 1:
+        caption = (
+            f"{what}. Lines: mean over seeds, {runs_words(counts)}; faint where not all of them "
+            f"have got that far. Bands: {BOOTSTRAP}, at each step by itself.{few_seeds(counts)}"
+        )
     title = "Learning curves"
     label = _steps_label(results)
     return [LineChart("learning-curves", title, caption, label, "mean return", panels)]
@@ -95,10 +96,12 @@ def _chart(
     if not panels:
         return []
     counts = [int(line.n.max()) for panel in panels for line in panel.lines]
-    caption = (
-        f"Lines: mean over seeds, {seeds_words(counts)} runs an arm and game. "
-        "Bands: from the lowest to the highest seed."
-    )
+    caption = _one_line(counts)
+    if max(counts) > 1:
+        caption = (
+            f"Lines: mean over seeds, {runs_words(counts)}. "
+            "Bands: from the lowest to the highest seed."
+        )
     if name.startswith("sigma-"):
         caption = (
             "Largest singular value of each weight layer: of a normalised one the value training "
@@ -106,6 +109,10 @@ def _chart(
         )
     file = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
     return [LineChart(file, title, caption, _steps_label(results), label, panels)]
+
+
+def _one_line(counts: Sequence[int]) -> str:
+    return f"Each line is one seed's, {runs_words(counts)}."
 
 
 def _panels(

@@ -15,16 +15,15 @@ from sndqn.study.report.charts import (
     LineChart,
     LinePanel,
 )
-from sndqn.study.report.compare import Comparison
+from sndqn.study.report.compare import REPLICATES, Comparison
 from sndqn.study.report.curves import learning_curves
 from sndqn.study.report.heat import heat_maps
 from sndqn.study.report.scale import Scale
-from sndqn.study.report.words import BOOTSTRAP, few_seeds, p_equals, seeds_words
+from sndqn.study.report.words import BOOTSTRAP, few_seeds, p_equals, runs_words
 from sndqn.study.results import Results
 from sndqn.study.run_files import Numbers
 from sndqn.study.statistics import AGGREGATES, profile
 
-_REPLICATES = 10_000
 _AGGREGATES = {"iqm": "IQM: mean of the middle half", "mean": "Mean", "median": "Median"}
 
 
@@ -32,7 +31,7 @@ def figures(results: Results, comparison: Comparison) -> list[Chart]:
     """Returns all figures that there is data for, the most telling first."""
     charts: list[Chart] = [*_compared(results, comparison), *learning_curves(results)]
     pooled = _pooled(results, comparison)
-    if pooled is not None:
+    if pooled is not None and sum(pooled.counts) > 1:  # one run has no distribution
         charts.append(_aggregates(pooled))
         if comparison.arms:
             charts.append(_improvement(pooled, comparison))
@@ -59,7 +58,7 @@ def _compared(results: Results, comparison: Comparison) -> list[Chart]:
     tests = f"{len(comparison.games)} {'test' if len(comparison.games) == 1 else 'tests'}"
     caption = (
         f"Mean return of the final evaluation, less that of {comparison.baseline}; right of the "
-        f"line is better. Bars: {BOOTSTRAP}; {seeds_words(counts)} runs an arm and game. Test: "
+        f"line is better. Bars: {BOOTSTRAP}; {runs_words(counts)}. Test: "
         f"permutation of the runs' labels, two-sided, p adjusted by Holm for {tests}."
         f"{few_seeds(counts)}"
     )
@@ -91,7 +90,7 @@ class _Pooled:
         """How many runs and games."""
         games = len(next(iter(self.scores.values())))
         words = f"{games} {'game' if games == 1 else 'games'}"
-        return f"{seeds_words(self.counts)} runs an arm and game, {words}"
+        return f"{runs_words(self.counts)}, {words}"
 
 
 def _pooled(results: Results, comparison: Comparison) -> _Pooled | None:
@@ -116,7 +115,7 @@ def _aggregates(pooled: _Pooled) -> IntervalChart:
     for name, words in _AGGREGATES.items():
         rows = []
         for arm, games in pooled.scores.items():
-            found = estimate(AGGREGATES[name], games, replicates=_REPLICATES)
+            found = estimate(AGGREGATES[name], games, replicates=REPLICATES)
             ends = found.low, found.high
             rows.append(Interval(arm, pooled.place[arm], found.value, *ends, pooled.total[arm]))
         panels.append(IntervalPanel(words, tuple(rows)))

@@ -20,7 +20,8 @@ from markupsafe import Markup
 
 from sndqn.study.report import svg
 from sndqn.study.report.charts import Chart, LineChart, LinePanel, number
-from sndqn.study.report.compare import Comparison, GameComparison
+from sndqn.study.report.compare import Comparison
+from sndqn.study.report.findings import arm_rows, arms_caption, game_rows, games_caption
 from sndqn.study.report.tables import (
     differing_table,
     notes_of,
@@ -29,7 +30,6 @@ from sndqn.study.report.tables import (
     status_words,
 )
 from sndqn.study.report.verdict import verdict
-from sndqn.study.report.words import BOOTSTRAP, p_words
 from sndqn.study.results import Results, RunResult
 from sndqn.study.run_files import Numbers
 
@@ -77,8 +77,10 @@ def render(
         style=Markup(_own("page.css")),
         verdict=verdict(results, comparison),
         notes=notes_of(results),
-        games=[_game_row(results, game) for game in comparison.games],
-        games_caption=_games_caption(comparison),
+        arms=arm_rows(results, comparison),
+        arms_caption=arms_caption(comparison),
+        games=game_rows(results, comparison),
+        games_caption=games_caption(comparison),
         baseline=comparison.baseline,
         legend=results.arms,
         keys=[svg.key(place) for place in range(len(results.arms))],
@@ -140,34 +142,6 @@ def _json_in_html(data: object) -> str:
     """Writes JSON that no word in it can end the element of."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _game_row(results: Results, game: GameComparison) -> dict[str, Any]:
-    gap = game.difference
-    interval = (
-        "" if gap.low is None or gap.high is None else (f" [{number(gap.low)}, {number(gap.high)}]")
-    )
-    return {
-        "env": game.env,
-        "arm": game.arm,
-        "place": results.arms.index(game.arm),
-        "mean": number(game.mean.value),
-        "base": number(game.base_mean.value),
-        "difference": f"{'+' if gap.value > 0 else ''}{number(gap.value)}{interval}",
-        "p": p_words(game.p),
-        "n": f"{game.test.seeds[0]} and {game.test.seeds[1]}",
-        "finding": game.finding,
-    }
-
-
-def _games_caption(comparison: Comparison) -> str:
-    tests = len(comparison.games)
-    return (
-        f"Difference: arm less {comparison.baseline}, of mean returns of the final evaluation; "
-        f"interval: {BOOTSTRAP}. p: permutation of the runs' labels, two-sided, adjusted by Holm "
-        f"for {tests} {'test' if tests == 1 else 'tests'}; below 0.05 counts as found. n: runs of "
-        "the arm and of the other. “Cannot tell”: with so few runs no result could have counted."
-    )
 
 
 def _episodes(run: RunResult) -> dict[str, Any] | None:

@@ -222,7 +222,10 @@ def _marker(arm: int, x: float, y: float) -> str:
 
 
 def _interval(each: Interval, x: Scale, top: float) -> str:
-    y, parts = top + 27, [_text(12, top + 14, each.label, "start")]
+    # As much of the name as fits before the numbers, at about 6.4 and 7.4 units a letter.
+    fits = int((WIDTH - 34 - 7.4 * len(interval_words(each))) / 6.4)
+    label = each.label if len(each.label) <= fits else f"{each.label[: max(fits - 1, 3)]}…"
+    y, parts = top + 27, [_text(12, top + 14, label, "start")]
     parts.append(_text(WIDTH - 12, top + 14, interval_words(each), "end", "value"))
     if each.low is not None and each.high is not None:
         ends = f'x1="{x(each.low):.1f}" x2="{x(each.high):.1f}"'

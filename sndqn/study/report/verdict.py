@@ -73,14 +73,17 @@ def _compared(comparison: Comparison) -> Verdict:
     games = best.games
     where = f"on {games[0].env}" if len(games) == 1 else f"over {len(games)} games"
     seeds = seeds_words([n for game in games for n in game.test.seeds])
-    several = "" if len(comparison.arms) == 1 else f"Of {len(comparison.arms) + 1} arms: "
+    several = len(comparison.arms) > 1
+    ahead = f"Of {len(comparison.arms) + 1} arms: " if several else ""
+    among = f" among {len(comparison.arms) + 1} arms" if several else ""
+    even = "even " if several else ""
     sentence = {
-        "better": f"{several}{arm} is better than {base} {where}{_by(best)}.",
+        "better": f"{ahead}{arm} is better than {base} {where}{_by(best)}.",
         "worse": _worse(comparison, best, where),
-        "undecided": f"{several}Undecided: {arm} and {base} cannot be told apart {where} "
-        f"with {seeds} seeds.",
-        "cannot tell": f"{several}Too early to say {where}: {seeds} seeds cannot tell {arm} from "
-        f"{base}.",
+        "undecided": f"Undecided{among}: {even}{arm} and {base} cannot be told apart {where} with "
+        f"{seeds} seeds.",
+        "cannot tell": f"Too early to say{among} {where}: {seeds} seeds cannot tell {even}{arm} "
+        f"from {base}.",
     }[best.finding]
     return Verdict(best.finding, sentence, tuple(_details(comparison, best, seeds)))
 

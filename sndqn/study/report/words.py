@@ -24,6 +24,12 @@ def seeds_words(counts: Sequence[int]) -> str:
     return f"n = {low}" if low == high else f"n = {low} to {high}"
 
 
+def runs_words(counts: Sequence[int]) -> str:
+    """Writes of how many runs a figure is: "n = 3 runs an arm and game"."""
+    unit = "run" if max(counts, default=0) == 1 else "runs"
+    return f"{seeds_words(counts)} {unit} an arm and game"
+
+
 def few_seeds(counts: Sequence[int]) -> str:
     """Returns the warning that belongs to intervals of few seeds, or nothing."""
     if min(counts, default=0) >= _FEW:

@@ -25,12 +25,12 @@ def compared(folder: Path) -> tuple[Results, Comparison]:
 
 def test_the_numbers_are_those_of_the_statistics(tmp_path: Path) -> None:
     results, comparison = compared(make_study(tmp_path, GAMES, 5, points=2))
-    assert comparison.baseline == "sn_layers none"
+    assert comparison.baseline == "no SN"
     ((only),) = comparison.arms
     tests = {}
     for game in only.games:
-        own = [run.score for run in results.of(game.env, "sn_layers -2")]
-        base = [run.score for run in results.of(game.env, "sn_layers none")]
+        own = [run.score for run in results.of(game.env, "SN -2")]
+        base = [run.score for run in results.of(game.env, "no SN")]
         tests[game.env] = permutation_test(own, base)
         assert game.mean.value == np.mean(own)
         assert game.difference == statistics.difference(
@@ -40,11 +40,11 @@ def test_the_numbers_are_those_of_the_statistics(tmp_path: Path) -> None:
     assert {game.env: game.p for game in only.games} == holm(
         {env: test.p for env, test in tests.items()}
     )
-    scaled = comparison.scaled["sn_layers -2"], comparison.scaled["sn_layers none"]
+    scaled = comparison.scaled["SN -2"], comparison.scaled["no SN"]
     assert only.improvement == estimate(
         statistics.probability_of_improvement, *scaled, replicates=10_000
     )
-    of_arms = comparison.scores["sn_layers -2"], comparison.scores["sn_layers none"]
+    of_arms = comparison.scores["SN -2"], comparison.scores["no SN"]
     assert only.p == permutation_test_over_games(*of_arms).p
 
 
@@ -71,9 +71,9 @@ def test_one_game_keeps_its_scores(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("seeds", "gain", "finding", "words"),
     [
-        (6, 5.0, "better", "sn_layers -2 is better than sn_layers none on MinAtar/Breakout, by"),
-        (6, -5.0, "worse", "sn_layers none is better than sn_layers -2 on MinAtar/Breakout, by"),
-        (6, 0.0, "undecided", "Undecided: sn_layers -2 and sn_layers none cannot be told apart"),
+        (6, 5.0, "better", "SN -2 is better than no SN on MinAtar/Breakout, by"),
+        (6, -5.0, "worse", "no SN is better than SN -2 on MinAtar/Breakout, by"),
+        (6, 0.0, "undecided", "Undecided: SN -2 and no SN cannot be told apart"),
         (3, 5.0, "cannot tell", "Too early to say on MinAtar/Breakout: n = 3 seeds cannot tell"),
         (1, 5.0, "cannot tell", "Too early to say on MinAtar/Breakout: n = 1 seeds cannot tell"),
     ],
@@ -95,7 +95,7 @@ def test_several_games_decide_together_what_none_can_alone(tmp_path: Path) -> No
     said = verdict(results, comparison)
     assert {game.finding for game in comparison.games} == {"cannot tell"}
     assert said.sentence == (
-        "sn_layers -2 is better than sn_layers none over 3 games: a run of it scores higher than "
+        "SN -2 is better than no SN over 3 games: a run of it scores higher than "
         "one of the other 100% of the time."
     )
     assert "No game decides it by itself." in said.details
@@ -109,15 +109,15 @@ def test_of_several_arms_the_one_that_gains_is_named_and_tests_are_adjusted(tmp_
             make_run(tmp_path / f"{sn}{seed}", seed=seed, score=level, points=2, sn_layers=sn)
     results, comparison = compared(tmp_path)
     said = verdict(results, comparison)
-    assert said.sentence.startswith("Of 3 arms: sn_layers -3 is better than sn_layers none")
+    assert said.sentence.startswith("Of 3 arms: SN -3 is better than no SN")
     least = 2 / 924  # of 6 runs against 6
     assert [game.p for game in comparison.games] == pytest.approx([2 * least, 2 * least])
 
 
 def test_the_baseline_may_be_named(tmp_path: Path) -> None:
     results = read_results([make_study(tmp_path, GAMES[:1], 4, points=2)])
-    comparison = compare(results, "sn_layers -2")
-    assert [arm.arm for arm in comparison.arms] == ["sn_layers none"]
+    comparison = compare(results, "SN -2")
+    assert [arm.arm for arm in comparison.arms] == ["no SN"]
     assert comparison.arms[0].difference.value == pytest.approx(
         -compare(results).arms[0].difference.value
     )
