@@ -70,7 +70,7 @@ def _part(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return short if value else f"no {short}"
     if name == "sn_layers" and value == "none":
-        return "no SN"
+        return "plain"
     return f"{short} {shown(value)}"
 
 

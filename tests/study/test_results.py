@@ -52,7 +52,7 @@ def test_what_a_training_leaves_is_read(trained: Path) -> None:
 def test_arms_are_the_settings_in_which_runs_of_a_game_differ(tmp_path: Path) -> None:
     make_study(tmp_path, ["MinAtar/Breakout", "MinAtar/Asterix"], 2)
     results = read_results([tmp_path])
-    assert results.arms == ("no SN", "SN -2")
+    assert results.arms == ("plain", "SN -2")
     assert results.differing == ("sn_layers",)
     assert [len(results.of(env, arm)) for env in results.envs for arm in results.arms] == [2] * 4
 

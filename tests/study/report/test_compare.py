@@ -25,12 +25,12 @@ def compared(folder: Path) -> tuple[Results, Comparison]:
 
 def test_the_numbers_are_those_of_the_statistics(tmp_path: Path) -> None:
     results, comparison = compared(make_study(tmp_path, GAMES, 5, points=2))
-    assert comparison.baseline == "no SN"
+    assert comparison.baseline == "plain"
     ((only),) = comparison.arms
     tests = {}
     for game in only.games:
         own = [run.score for run in results.of(game.env, "SN -2")]
-        base = [run.score for run in results.of(game.env, "no SN")]
+        base = [run.score for run in results.of(game.env, "plain")]
         tests[game.env] = permutation_test(own, base)
         assert game.mean.value == np.mean(own)
         assert game.difference == statistics.difference(
@@ -40,11 +40,11 @@ def test_the_numbers_are_those_of_the_statistics(tmp_path: Path) -> None:
     assert {game.env: game.p for game in only.games} == holm(
         {env: test.p for env, test in tests.items()}
     )
-    scaled = comparison.scaled["SN -2"], comparison.scaled["no SN"]
+    scaled = comparison.scaled["SN -2"], comparison.scaled["plain"]
     assert only.improvement == estimate(
         statistics.probability_of_improvement, *scaled, replicates=10_000
     )
-    of_arms = comparison.scores["SN -2"], comparison.scores["no SN"]
+    of_arms = comparison.scores["SN -2"], comparison.scores["plain"]
     assert only.p == permutation_test_over_games(*of_arms).p
 
 
@@ -71,9 +71,9 @@ def test_one_game_keeps_its_scores(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("seeds", "gain", "finding", "words"),
     [
-        (6, 5.0, "better", "SN -2 is better than no SN on MinAtar/Breakout, by"),
-        (6, -5.0, "worse", "no SN is better than SN -2 on MinAtar/Breakout, by"),
-        (6, 0.0, "undecided", "Undecided: SN -2 and no SN cannot be told apart"),
+        (6, 5.0, "better", "SN -2 is better than plain on MinAtar/Breakout, by"),
+        (6, -5.0, "worse", "plain is better than SN -2 on MinAtar/Breakout, by"),
+        (6, 0.0, "undecided", "Undecided: SN -2 and plain cannot be told apart"),
         (3, 5.0, "cannot tell", "Too early to say on MinAtar/Breakout: n = 3 seeds cannot tell"),
         (1, 5.0, "cannot tell", "Too early to say on MinAtar/Breakout: n = 1 seeds cannot tell"),
     ],
@@ -95,7 +95,7 @@ def test_several_games_decide_together_what_none_can_alone(tmp_path: Path) -> No
     said = verdict(results, comparison)
     assert {game.finding for game in comparison.games} == {"cannot tell"}
     assert said.sentence == (
-        "SN -2 is better than no SN over 3 games: a run of it scores higher than "
+        "SN -2 is better than plain over 3 games: a run of it scores higher than "
         "one of the other 100% of the time."
     )
     assert "No game decides it by itself." in said.details
@@ -109,7 +109,7 @@ def test_of_several_arms_the_one_that_gains_is_named_and_tests_are_adjusted(tmp_
             make_run(tmp_path / f"{sn}{seed}", seed=seed, score=level, points=2, sn_layers=sn)
     results, comparison = compared(tmp_path)
     said = verdict(results, comparison)
-    assert said.sentence.startswith("Of 3 arms: SN -3 is better than no SN")
+    assert said.sentence.startswith("Of 3 arms: SN -3 is better than plain")
     least = 2 / 924  # of 6 runs against 6
     assert [game.p for game in comparison.games] == pytest.approx([2 * least, 2 * least])
 
@@ -117,7 +117,7 @@ def test_of_several_arms_the_one_that_gains_is_named_and_tests_are_adjusted(tmp_
 def test_the_baseline_may_be_named(tmp_path: Path) -> None:
     results = read_results([make_study(tmp_path, GAMES[:1], 4, points=2)])
     comparison = compare(results, "SN -2")
-    assert [arm.arm for arm in comparison.arms] == ["no SN"]
+    assert [arm.arm for arm in comparison.arms] == ["plain"]
     assert comparison.arms[0].difference.value == pytest.approx(
         -compare(results).arms[0].difference.value
     )

@@ -101,7 +101,7 @@ def test_only_our_script_may_run(study: Path) -> None:
 
 def test_the_first_thing_said_is_which_arm_is_better(study: Path) -> None:
     _, page = page_of(study)
-    assert page.text().index("SN -2 is better than no SN over 2 games") < 400
+    assert page.text().index("SN -2 is better than plain over 2 games") < 400
 
 
 def test_the_values_under_the_pointer_are_those_of_the_figures(study: Path) -> None:
