@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from sndqn.study.design import Design, StudyRun
     from sndqn.study.folder import Study
+    from sndqn.study.work import Place
 
 _DESCRIPTION = """\
 Train a study: every arm on every game with every seed, as many at a time as there are cores.
@@ -45,6 +46,25 @@ def run(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="list runs, steps and hours alone")
     parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time (one for each core)")
+    parser.add_argument(
+        "--slurm",
+        nargs="?",
+        const="",
+        metavar="OPTIONS",
+        help="submit to Slurm, with options of sbatch: --slurm='--partition=gpu --time=8:00:00'",
+    )
+    parser.add_argument("--ray", metavar="ADDRESS", help="make the runs on a Ray cluster, or auto")
+    parser.add_argument(
+        "--cpus-per-run", type=int, default=1, metavar="N", help="CPUs, for Slurm and Ray (1)"
+    )
+    parser.add_argument(
+        "--gpus-per-run", type=float, default=0.0, metavar="F", help="GPUs, for Ray: 0.25 (0)"
+    )
+    parser.add_argument(
+        "--no-wait",
+        action="store_true",
+        help="end when nothing is left to begin, though other processes still make runs",
+    )
     parser.add_argument("--retry", action="store_true", help="try the runs that failed again")
     parser.add_argument("--run", metavar="NAME", help="make this run alone, in this process")
     add_code(parser)
@@ -56,14 +76,14 @@ def run(argv: Sequence[str]) -> None:
     if arguments.run is not None:
         _make_one(path, arguments.run)
         return
-    jobs = _jobs(arguments.jobs)
+    _check(arguments)
     design = _design(arguments, values)
     console = make_console()
-    study = _study(path, design, console, arguments.dry_run)
+    study = _study(path, design, console, arguments)
     if arguments.dry_run:
-        _show_plan(study, jobs, console)
+        _show_plan(study, arguments.jobs or _cores(), console)
         return
-    _make_all(study, jobs, arguments, console)
+    _make_all(study, arguments, console)
 
 
 def gather(argv: Sequence[str], parser: Parser) -> tuple[list[str], dict[str, list[Any]]]:
@@ -109,14 +129,23 @@ def _setting_names() -> set[str]:
     return {*SETTINGS, "config"} - {"imports", "wrappers", *_OWN}
 
 
-def _jobs(given: int | None) -> int:
-    if given is not None and not 1 <= given <= 1024:
-        fail(f"--jobs: expected a number from 1 to 1024, found {given}")
-    if given is not None:
-        return given
+def _cores() -> int:
+    """Returns how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuses numbers that are none of their options, and options that do not go together."""
+    if arguments.jobs is not None and not 1 <= arguments.jobs <= 10_000:
+        fail(f"--jobs: expected a number from 1 to 10000, found {arguments.jobs}")
+    if arguments.cpus_per_run < 1 or arguments.gpus_per_run < 0:
+        fail("--cpus-per-run, --gpus-per-run: expected 1 CPU or more, and GPUs from 0 up")
+    if arguments.slurm is not None and arguments.ray is not None:
+        fail("--slurm, --ray: expected one of them")
+    if arguments.gpus_per_run and arguments.ray is None:
+        fail("--gpus-per-run: belongs to --ray. Type --slurm='--gres=gpu:1' for Slurm")
 
 
 def _design(arguments: argparse.Namespace, values: dict[str, list[Any]]) -> "Design | None":
@@ -169,7 +198,9 @@ def _use_code_of(envs: Sequence[str]) -> None:
         use_code(make_config({"env": env}).imports, option="--env")
 
 
-def _study(path: Path, design: "Design | None", console: "Console", dry: bool) -> "Study":
+def _study(
+    path: Path, design: "Design | None", console: "Console", arguments: argparse.Namespace
+) -> "Study":
     """Opens the study, or makes it; what cannot be trained is refused before it writes anything."""
     from sndqn.study.folder import Study, make_study
 
@@ -179,8 +210,9 @@ def _study(path: Path, design: "Design | None", console: "Console", dry: bool) -
     if n_new:
         from sndqn.study.trial import check
 
-        check(study.runs)
-    if not dry:
+        elsewhere = arguments.slurm is not None or arguments.ray is not None
+        check(study.runs, "cpu" if elsewhere else None)  # whose GPUs this machine may not have
+    if not arguments.dry_run:
         n_old = len(study.runs) - n_new
         if n_old and n_new:
             say(console, f"{path}: {n_new} runs are added to the {n_old} there were")
@@ -226,7 +258,7 @@ def _make_one(path: Path, name: str) -> None:
     """Makes one run in this process: what `sweep` starts for each."""
     from sndqn.study.attended import end_with_parent
     from sndqn.study.folder import Study
-    from sndqn.study.pool import IN_USE
+    from sndqn.study.work import IN_USE
     from sndqn.study.worker import make_run
 
     end_with_parent()
@@ -238,11 +270,11 @@ def _make_one(path: Path, name: str) -> None:
         raise SystemExit(IN_USE) from None
 
 
-def _make_all(study: "Study", jobs: int, arguments: argparse.Namespace, console: "Console") -> None:
+def _make_all(study: "Study", arguments: argparse.Namespace, console: "Console") -> None:
     """Makes what is missing, and says what failed."""
     from sndqn.study.board import Board
     from sndqn.study.failures import forget_failure
-    from sndqn.study.pool import Pool
+    from sndqn.study.work import Work
 
     if arguments.retry:
         for each in study.runs:
@@ -250,8 +282,16 @@ def _make_all(study: "Study", jobs: int, arguments: argparse.Namespace, console:
                 forget_failure(study.folder(each))
     code = [word for module in arguments.imports or () for word in ("--import", module)]
     code += [word for name in arguments.wrappers or () for word in ("--wrapper", name)]
+    if arguments.slurm is not None:
+        from sndqn.study.slurm import submit
+
+        for line in submit(study, arguments.slurm, arguments.jobs, arguments.cpus_per_run, code):
+            say(console, line)
+        return
     board = Board(study, console)
-    failures = Pool(study, jobs, board, code).work()
+    place = _place(arguments, code)
+    turn = int(os.environ.get("SLURM_ARRAY_TASK_ID", "1")) - 1
+    failures = Work(study, place, board, not arguments.no_wait, turn).do()
     say(console, board.summary())
     for name, failure in failures.items():
         say(console, f"{name}: failed: {failure.message}", style="red")
@@ -259,3 +299,15 @@ def _make_all(study: "Study", jobs: int, arguments: argparse.Namespace, console:
     if failures:
         say(console, f"To try them again: sndqn sweep {study.path} --retry")
         raise SystemExit(1)
+
+
+def _place(arguments: argparse.Namespace, code: Sequence[str]) -> "Place":
+    """Returns where runs are made: here, or on a Ray cluster."""
+    if arguments.ray is not None:
+        from sndqn.study.ray import RayCluster
+
+        needs = {"num_cpus": arguments.cpus_per_run, "num_gpus": arguments.gpus_per_run}
+        return RayCluster(arguments.ray, needs, arguments.jobs, code)
+    from sndqn.study.pool import Pool
+
+    return Pool(arguments.jobs or _cores(), code)

@@ -5,7 +5,9 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-# SIGUSR1 is what schedulers of clusters send ahead of the end; Windows has none.
+STOPPED_AHEAD = 128 + 10
+"""Exit status after SIGUSR1, which schedulers of clusters send ahead of the end."""
+# Windows has none.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []))
 
 

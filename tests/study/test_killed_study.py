@@ -1,0 +1,92 @@
+"""A study that is killed at random moments ends as one that was not, and makes no run twice."""
+
+import json
+import random
+import time
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
+
+import pytest
+from sweeps import kill, outcome, start_sweep, wait_until, workers, write_study
+
+from sndqn.study.folder import Study
+
+# 2 arms, 2 games, 3 seeds; each run takes some seconds.
+MINATAR: dict[str, Any] = {
+    "env": ["MinAtar/Breakout", "MinAtar/Asterix"],
+    "seed": "0..2",
+    "arms": {"none": {"sn_layers": "none"}, "sn-2": {"sn_layers": "-2"}},
+    "settings": {
+        "total_timesteps": 3000, "learning_starts": 500, "buffer_size": 2000,
+        "exploration_timesteps": 1500, "target_update_interval": 100, "log_every_timesteps": 250,
+        "checkpoint_every_timesteps": 500, "eval_episodes": 3, "eval_max_steps": 200,
+        "eval_every_timesteps": 1000, "keep_best": True, "tensorboard": False, 
+        "sticky_actions": 0.1,
+    },
+}  # fmt: skip
+KILLS = 20
+
+
+def finished(study: Study) -> dict[str, str]:
+    """Gives when each run that is done was finished, by name."""
+    about = {run.name: study.folder(run).read_provenance() for run in study.runs}
+    return {name: each["finished"] for name, each in about.items() if "finished" in each}
+
+
+def strike(study: Study, pools: list["Popen[str]"], draw: random.Random) -> str:
+    """Kills a worker, a pool, or everything at once."""
+    victim = draw.choice(["worker", "pool", "everything"])
+    made = list(workers(study).values())
+    if victim == "worker" and made:
+        kill(draw.choice(made))
+    elif victim != "worker":
+        chosen = pools if victim == "everything" else [draw.choice(pools)]
+        for pool in chosen:
+            kill(pool.pid)
+        for pid in made if victim == "everything" else []:
+            kill(pid)
+    return victim
+
+
+@pytest.mark.slow
+def test_a_study_killed_at_twenty_moments_equals_one_that_was_not(tmp_path: Path) -> None:
+    file = write_study(tmp_path / "s.yaml", MINATAR)
+    reference = start_sweep(tmp_path / "reference", "--study", file, "--jobs", 2)
+    output, _ = reference.communicate()
+    assert reference.returncode == 0, output
+    whole = Study.open(tmp_path / "reference")
+
+    draw = random.Random(27)
+    command = [tmp_path / "study", "--study", file, "--jobs", 2, "--retry"]
+    pools = [start_sweep(*command)]
+    wait_until((tmp_path / "study" / "study.yaml").is_file)
+    study = Study.open(tmp_path / "study")
+    done: dict[str, str] = {}
+    strikes = []
+    while len(strikes) < KILLS:
+        time.sleep(draw.uniform(0, 15))
+        strikes.append(strike(study, pools, draw))
+        for pool in [pool for pool in pools if pool.poll() is not None]:
+            pool.communicate()
+            pools.remove(pool)
+        while len(pools) < draw.choice([1, 1, 2]):  # now and then two share the work
+            pools.append(start_sweep(*command))
+        done.update({n: at for n, at in finished(study).items() if n not in done})
+    for pool in pools:
+        output, _ = pool.communicate(timeout=1800)
+        assert pool.returncode == 0, output
+
+    assert {victim: strikes.count(victim) > 2 for victim in strikes} == dict.fromkeys(
+        ("worker", "pool", "everything"), True
+    )
+    assert {path.name for path in (study.path / "runs").iterdir()} == {r.name for r in whole.runs}
+    assert len(study.runs) == 12
+    for run in study.runs:
+        assert study.status(run) == "done"
+        assert outcome(study.folder(run)) == outcome(whole.folder(run)), run.name
+    later = finished(study)
+    assert {name: later[name] for name in done} == done, "no finished run was touched again"
+    resumed = [study.folder(run).read_provenance().get("resumed", []) for run in study.runs]
+    assert sum(map(len, resumed)) > 5
+    (tmp_path / "strikes.json").write_text(json.dumps(strikes))
