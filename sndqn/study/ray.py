@@ -5,6 +5,8 @@ task whose node dies is made again, and goes on from the run's last checkpoint.
 """
 
 import logging
+import socket
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +18,7 @@ from sndqn.study.design import StudyRun
 from sndqn.study.folder import Study
 
 _SECONDS_TO_STOP = 120.0
+_SECONDS_BETWEEN_LOOKS = 0.2
 
 
 class RayCluster:
@@ -46,6 +49,7 @@ class RayCluster:
         self.ray: Any = ray
         self.needs, self.n_jobs, self.code = dict(needs), n_jobs, list(code)
         self.tasks: dict[Any, StudyRun] = {}
+        _check_reachable(address)
         try:
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -107,6 +111,24 @@ class RayCluster:
             return 1
 
 
+def _check_reachable(address: str) -> None:
+    """Refuses an address at which nothing listens, for which Ray tries minutes long.
+
+    Raises:
+        ConfigError: Nothing does.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or "://" in address:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"--ray {address}: expected a running cluster, found none there ({error}). Start one "
+            "with `ray start --head`, and type the address that it prints"
+        ) from None
+
+
 def make_in_process(study: str, name: str, folder: str, threads: int, code: list[str]) -> int:
     """Makes a run in a process of this node, and returns its exit status: the body of a task.
 
@@ -116,8 +138,10 @@ def make_in_process(study: str, name: str, folder: str, threads: int, code: list
 
     process = start_run(study, name, RunFolder.at(Path(folder)), threads, code)
     try:
-        return process.wait()
-    except KeyboardInterrupt:  # as Ray cancels
+        while process.poll() is None:  # Ray's way to cancel interrupts no wait
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        return process.returncode
+    except KeyboardInterrupt:
         with suppress(ProcessLookupError):
             process.terminate()
         return process.wait()

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -83,7 +84,10 @@ class Slurm:
         for name in ("slurmd.pid", "slurmctld.pid", "munged.pid"):
             file = self.folder / name
             if file.is_file():
-                os.kill(int(file.read_text()), 15)
+                pid = int(file.read_text())
+                os.kill(pid, signal.SIGTERM)
+                while Path(f"/proc/{pid}").is_dir():
+                    time.sleep(0.05)
 
     def call(self, *command: str) -> str:
         """Runs one of its programs and returns what it prints."""

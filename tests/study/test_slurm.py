@@ -27,7 +27,10 @@ echo "42;cluster"
 def slurm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slurm]:
     if not can_be_started():
         pytest.skip("needs root and Slurm's programs: apt install slurmctld slurmd munge")
-    with tempfile.TemporaryDirectory() as folder, Slurm(Path(folder)) as cluster:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        Slurm(Path(folder)) as cluster,
+    ):
         monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
         yield cluster
 
