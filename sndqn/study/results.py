@@ -167,10 +167,12 @@ def read_results(paths: Sequence[str | Path], known: "Results | None" = None) ->
     done = {run.path.resolve(): run for run in known.runs if run.status == "done"} if known else {}
     for given in paths:
         for path, arm, status in _found(Path(given)):
-            if status == "waiting":
-                waiting += 1
-                continue
             place = path.resolve()
+            if status is not None and not (path / "config.yaml").is_file():
+                if status == "failed":
+                    unreadable.setdefault(place, "failed before its training began")
+                waiting += status != "failed"
+                continue
             if place in done:
                 own = arm or _own_arm(done[place].provenance)
                 runs.setdefault(place, replace(done[place], arm=own))

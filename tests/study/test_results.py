@@ -196,8 +196,12 @@ def test_a_study_names_its_arms(tmp_path: Path) -> None:
     values = {"env": ["CartPole"], "seed": "0..1", "arms": arms}
     study = Study(tmp_path, make_design(values, "a test"))
     study.write()
-    first = study.runs[0]
+    first, second, third, _ = study.runs
+    study.folder(second).path.mkdir(parents=True)  # its process has only begun
+    study.folder(third).path.mkdir(parents=True)
+    (study.folder(third).path / "failed.json").write_text("{}")
     make_run(study.folder(first).path, first.env, first.seed, **arms[first.arm])
     results = read_results([tmp_path])
     assert [(run.arm, run.seed) for run in results.runs] == [(first.arm, first.seed)]
-    assert results.waiting == 3
+    assert results.waiting == 2
+    assert [reason for _, reason in results.unreadable] == ["failed before its training began"]

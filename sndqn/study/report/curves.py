@@ -24,6 +24,8 @@ _TRAINING = {
     "train/q_max": "largest Q-value",
 }
 _FRAMES_PER_STEP = 4
+# How many states diagnostics looked at: no result.
+_PROBE = "states"
 
 Pick = Callable[[RunResult], Series | None]
 # From values by run and point to the lower and upper ends at each point.
@@ -67,7 +69,7 @@ def diagnostics(results: Results) -> list[LineChart]:
     )
     known = {name for run in results.runs for name in run.course.totals}
     totals = [name for name in _TRAINING if name in known]
-    totals += sorted(name for name in known if "/" not in name)
+    totals += sorted(name for name in known if "/" not in name and name != _PROBE)
     points = _points(results, len(totals) + 4 * len(quantities))
     charts = []
     for name in quantities:
