@@ -155,7 +155,7 @@ def _axes(
     x_range: tuple[float, float], y_range: tuple[float, float], x: Scale, y: Scale, x_label: str
 ) -> str:
     parts = []
-    for tick in nice_ticks(*y_range, 4):
+    for tick in nice_ticks(*y_range, 5):
         at = y(tick)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
         parts.append(_text(LEFT - 5, at + 4, short_number(tick), "end"))
