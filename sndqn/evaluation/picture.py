@@ -34,7 +34,7 @@ class Pictures:
         Args:
             moment: The moment.
             controls: What is shown besides, and what is said of pause and speed.
-            notice: Said in the place of the game's words, unless it is empty.
+            notice: Said in the place of all other words, unless it is empty.
         """
         game = self._game(moment, values=controls.values)
         height, width = game.shape[:2]
@@ -83,12 +83,14 @@ class Pictures:
         pen.box(0, 0, width, 1, TRACK)
 
     def _line(self, moment: Moment, controls: Controls, notice: str) -> str:
+        if notice:
+            return notice
         if moment.ended_by is not None:
             cut = "" if moment.ended_by == "terminated" else f": {moment.ended_by}"
             return f"game over{cut}"
         if controls.reached is not None:
             return f"as fast as it goes: {controls.reached:.2g}x"
-        return notice or self.words
+        return self.words
 
 
 def _draw_help(game: np.ndarray) -> None:
@@ -97,7 +99,8 @@ def _draw_help(game: np.ndarray) -> None:
     top, left = (game.shape[0] - height) // 2, (game.shape[1] - _HELP_WIDTH) // 2
     box = game[max(top, 0) : top + height, left : left + _HELP_WIDTH]
     pen = Pen(box, 1)
-    pen.box(0, 0, box.shape[1], box.shape[0], BACKGROUND)
+    pen.box(0, 0, box.shape[1], box.shape[0], FAINT)
+    pen.box(1, 1, box.shape[1] - 1, box.shape[0] - 1, BACKGROUND)
     for number, (key, meaning) in enumerate(KEYS_IN_WORDS):
         middle = _MARGIN + (number + 0.5) * _HELP_ROW
         pen.text(_MARGIN, middle, key, 13, TEXT)

@@ -7,8 +7,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from sndqn.errors import RunFolderError
 
-# Writing takes at most a 500th of a training's time, and happens at most every 5 s.
-_TIMES_ITS_DURATION, _SECONDS_BETWEEN = 500, 5.0
+# Writing takes at most 0.5 % of a training's time, and happens at most every 5 s.
+_TIMES_ITS_DURATION, _SECONDS_BETWEEN = 200, 5.0
 
 
 class NewestAgentCallback(BaseCallback):

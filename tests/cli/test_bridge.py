@@ -31,6 +31,7 @@ def assert_the_model_plays_so(model: Any, trace: Trace, settings: EnvSettings) -
 @pytest.fixture
 def zip_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     model = DQN("MlpPolicy", "CartPole-v1", buffer_size=200, learning_starts=50, device="cpu")
     model.learn(152)
     (tmp_path / "mailed").mkdir()
@@ -53,6 +54,8 @@ def test_a_zip_is_inspected_evaluated_replayed_and_exported(
     assert agent.evaluation.agent_sha256 == agent.sha256
     # What an evaluation left says the environment: it needs not be told again.
     assert cli.main(["replay", str(zip_file), "--values", "--output", "game.mp4"]) == 0
+    assert cli.main(["watch", *told, "--games", "1", "--speed", "64"]) == 0
+    assert "after 152 steps" in capsys.readouterr().out
     assert cli.main(["export", *told]) == 0
     assert sndqn.load(tmp_path / "cart.safetensors").sha256 == agent.sha256
     assert cli.main(["inspect", *told, "--sha256", agent.sha256]) == 0
@@ -71,7 +74,7 @@ def test_a_training_starts_from_a_zip(zip_file: Path, capsys: pytest.CaptureFixt
 def test_what_a_zip_does_not_say_is_asked_for(
     zip_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for command in ("inspect", "evaluate", "export"):
+    for command in ("inspect", "evaluate", "watch", "export"):
         assert "type --env NAME" in refusal([command, str(zip_file)], capsys)
     assert "no evaluation of its own yet" in refusal(["replay", str(zip_file)], capsys)
     assert "expected --env with it" in refusal(
@@ -152,6 +155,7 @@ def test_a_folder_of_rl_zoo_is_inspected_evaluated_and_replayed(
 ) -> None:
     """Nothing needs to be told."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
     folder = zoo / name
     zip_file = folder / f"{folder.name.removesuffix('_1')}.zip"
     assert cli.main(["inspect", str(folder)]) == 0
@@ -164,6 +168,9 @@ def test_a_folder_of_rl_zoo_is_inspected_evaluated_and_replayed(
     assert_the_model_plays_so(model, trace, settings)
     assert cli.main(["replay", str(folder), "--values", "--output", "game.mp4"]) == 0
     assert Path("game.mp4").stat().st_size > 1000
+    command = ["watch", str(folder), "--games", "1", "--speed", "64", "--epsilon", "0.2"]
+    assert cli.main(command) == 0
+    assert "game 1: return" in capsys.readouterr().out
     if isinstance(settings, AtariSettings):
         assert settings == AtariSettings(protocol="sb3", fire_reset=True)
     elif algorithm is DQN:

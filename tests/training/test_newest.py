@@ -64,7 +64,7 @@ def test_a_file_that_cannot_be_written_is_told_once_and_training_goes_on(
     assert load_agent(run.agent).description.timesteps == 200
 
 
-def test_writing_takes_a_500th_of_the_time_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writing_takes_half_a_percent_of_the_time_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(newest.time, "monotonic", lambda: now)
     spent, count = 0.0, 0
@@ -78,5 +78,5 @@ def test_writing_takes_a_500th_of_the_time_at_most(monkeypatch: pytest.MonkeyPat
     while now < 1000:
         callback._on_rollout_start()
         now += 0.01
-    assert 0 < spent < 1.01 * now / 500
+    assert 0 < spent < 1.01 * now / 200
     assert count > 30
