@@ -138,7 +138,7 @@ def read_run(folder: RunFolder, arm: str = "", status: Status | None = None) -> 
             arm=arm or _own_arm(provenance),
             seed=config.seed,
             settings=config.model_dump(mode="json"),
-            status=status or status_of(folder),
+            status=status or _status(folder),
             course=course,
             evaluations=read_evaluations(folder.curve),
             evaluation=evaluation,
@@ -280,6 +280,12 @@ def _progress(run: RunResult) -> tuple[bool, int]:
 
 def _provenance(folder: RunFolder) -> dict[str, Any]:
     return _mapping(folder.provenance)
+
+
+def _status(folder: RunFolder) -> Status:
+    """Returns how far a run is; a task of several is as far as the run that it is a part of."""
+    above = RunFolder(folder.path.parent)
+    return status_of(above if above.tasks.is_file() else folder)
 
 
 def _own_arm(provenance: Mapping[str, Any]) -> str:

@@ -89,6 +89,19 @@ def test_a_run_that_goes_on_is_running_and_without_its_last_half_line(tmp_path: 
     assert (run.status, run.score, run.course.timesteps) == ("running", None, 10_000)
 
 
+def test_a_task_of_several_is_as_far_as_their_run(tmp_path: Path) -> None:
+    for name in ("Breakout", "Asterix"):
+        task = make_run(tmp_path / "run" / name, f"MinAtar/{name}")
+        (task / "provenance.json").write_text("{}")
+    (tmp_path / "run" / "tasks.yaml").write_text("env: MinAtar/Breakout,MinAtar/Asterix\n")
+    (tmp_path / "run" / "provenance.json").write_text('{"finished": "2026-11-30"}')
+    runs = read_results([tmp_path / "run"]).runs
+    assert [(run.env, run.status) for run in runs] == [
+        ("MinAtar/Asterix", "done"),
+        ("MinAtar/Breakout", "done"),
+    ]
+
+
 def test_numbers_of_a_diverged_run_are_gaps(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "a")
     with (folder / "metrics.jsonl").open("a") as file:

@@ -145,11 +145,19 @@ class IntervalChart:
 
 @dataclass(frozen=True)
 class HeatPanel:
-    """Values by row and column, NaN where there is no run, and of how many runs they are."""
+    """Values by row and column.
+
+    Attributes:
+        title: What they are of.
+        values: Shape (rows, columns), NaN where there is no run.
+        n: Of how many runs each is.
+        ends: The lowest and the highest value of the scale of colours.
+    """
 
     title: str
     values: Numbers
     n: Numbers
+    ends: tuple[float, float]
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from sndqn.study.arms import shown
+from sndqn.study.arms import arm_name, shown
 from sndqn.study.report.charts import HeatMap, HeatPanel
 from sndqn.study.report.words import joined, seeds_words
 from sndqn.study.results import Results, RunResult
+from sndqn.study.run_files import Numbers
 
 
 def heat_maps(results: Results) -> list[HeatMap]:
@@ -22,26 +23,21 @@ def heat_maps(results: Results) -> list[HeatMap]:
     down, across = numeric[:2]
     rest = [name for name in results.differing if name not in (down, across)]
     rows, columns = _values(done, down), _values(done, across)
-    panels, counts = [], []
-    for title, runs in _groups(done, rest).items():
-        values = np.full((len(rows), len(columns)), np.nan)
-        n = np.zeros(values.shape)
-        for i, row in enumerate(rows):
-            for j, column in enumerate(columns):
-                found = [
-                    run.score
-                    for run in runs
-                    if (run.settings[down], run.settings[across]) == (row, column)
-                    and run.score is not None
-                ]
-                if found:
-                    values[i, j], n[i, j] = np.mean(found), len(found)
-                    counts.append(len(found))
-        panels.append(HeatPanel(title, values, n))
+    tables = {
+        (env, title): _table(runs, (down, rows), (across, columns))
+        for (env, title), runs in _groups(done, rest).items()
+    }
+    panels = [
+        HeatPanel(
+            title, values, n, _ends([v for (game, _), (v, _) in tables.items() if game == env])
+        )
+        for (env, title), (values, n) in tables.items()
+    ]
+    counts = [int(n) for _, by_cell in tables.values() for n in by_cell.flat if n]
     caption = (
         f"Mean return of the final evaluation by {down} and {across}, {seeds_words(counts)} runs a "
-        "cell. Each panel has its own scale: the darkest is its lowest, the lightest its highest; "
-        "a hatched cell has no run. No test is made between cells."
+        "cell. The darkest cell of a game is its lowest, the lightest its highest; a dashed cell "
+        "has no run. No test is made between cells."
     )
     return [
         HeatMap(
@@ -66,9 +62,41 @@ def _values(runs: list[RunResult], name: str) -> list[Any]:
     return sorted({run.settings[name] for run in runs})
 
 
-def _groups(runs: list[RunResult], names: list[str]) -> dict[str, list[RunResult]]:
-    groups: dict[str, list[RunResult]] = {}
+def _table(
+    runs: list[RunResult], down: tuple[str, list[Any]], across: tuple[str, list[Any]]
+) -> tuple[Numbers, Numbers]:
+    """Returns the mean score and the number of runs by row and column.
+
+    Args:
+        runs: Finished ones.
+        down: The rows' setting, and its values.
+        across: The columns'.
+    """
+    values = np.full((len(down[1]), len(across[1])), np.nan)
+    n = np.zeros(values.shape)
+    for i, row in enumerate(down[1]):
+        for j, column in enumerate(across[1]):
+            scores = [
+                run.score
+                for run in runs
+                if (run.settings[down[0]], run.settings[across[0]]) == (row, column)
+                and run.score is not None
+            ]
+            if scores:
+                values[i, j], n[i, j] = np.mean(scores), len(scores)
+    return values, n
+
+
+def _ends(tables: list[Numbers]) -> tuple[float, float]:
+    return min(float(np.nanmin(table)) for table in tables), max(
+        float(np.nanmax(table)) for table in tables
+    )
+
+
+def _groups(runs: list[RunResult], names: list[str]) -> dict[tuple[str, str], list[RunResult]]:
+    """Sorts runs by game and by what is to be a panel: the other settings that differ."""
+    groups: dict[tuple[str, str], list[RunResult]] = {}
     for run in runs:
-        parts = [f"{name} {shown(run.settings.get(name))}" for name in names]
-        groups.setdefault(", ".join([run.env, *parts]), []).append(run)
+        title = ", ".join([run.env, arm_name(run.settings, names)] if names else [run.env])
+        groups.setdefault((run.env, title), []).append(run)
     return dict(sorted(groups.items()))

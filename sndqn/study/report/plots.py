@@ -140,8 +140,9 @@ def _intervals(axes: Any, chart: IntervalChart, panel: IntervalPanel) -> None:
 
 
 def _heat(axes: Any, chart: HeatMap, panel: HeatPanel) -> None:
-    axes.imshow(np.ma.masked_invalid(panel.values), cmap="cividis", aspect="auto")
-    low, high = float(np.nanmin(panel.values)), float(np.nanmax(panel.values))
+    low, high = panel.ends
+    shown = np.ma.masked_invalid(panel.values)
+    axes.imshow(shown, cmap="cividis", aspect="auto", vmin=low, vmax=high)
     for (i, j), value in np.ndenumerate(panel.values):
         if np.isfinite(value):
             light = high > low and (value - low) / (high - low) > 0.55

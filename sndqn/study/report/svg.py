@@ -89,7 +89,7 @@ def interval_panel(
 
 def heat_panel(chart: HeatMap, panel: HeatPanel) -> Markup:
     """Draws a table of coloured numbers."""
-    low, high = float(np.nanmin(panel.values)), float(np.nanmax(panel.values))
+    low, high = panel.ends
     rows, columns = panel.values.shape
     width, height = (WIDTH - 62) / columns, 34
     parts = []

@@ -235,6 +235,7 @@ def test_two_numeric_settings_make_a_heat_map(tmp_path: Path) -> None:
     (panel,) = heat.panels
     expected = [[1.0, 2.0], [3.0, np.nan]]
     np.testing.assert_allclose(panel.values, expected)
+    assert panel.ends == (1.0, 3.0)
     text, _ = page_of(tmp_path / "runs")
     assert 'class="empty"' in text
 
