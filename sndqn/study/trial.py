@@ -83,8 +83,8 @@ def measure(run: StudyRun) -> float:
         clocks = [_Clock() for _ in states]
         models: list[Any] = [state.model for state in states]
         for model in models:
-            compiles = model.will_compile(states[0].task.config.total_timesteps)
-            model.compile = "always" if compiles else "never"
+            total = states[0].task.config.total_timesteps
+            model.compile = model.will_compile(total)
         if len(models) > 1:
             MultiTask(models).learn(_ENDLESS, [[clock] for clock in clocks])
         else:
