@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sndqn.algorithms import C51, DQN, IQN, QRDQN
-    from sndqn.api import load, report, resume, train
+    from sndqn.api import load, report, resume, sweep, train
     from sndqn.envs import make_env, make_vec_env, resolve_env
     from sndqn.networks import make_q_network
     from sndqn.policies import SigmaCallback, SNCnnPolicy, SNMlpPolicy, SNMultiInputPolicy
@@ -32,6 +32,7 @@ _HOMES = {
     "report": "sndqn.api",
     "resume": "sndqn.api",
     "spectral_norm": "sndqn.spectral",
+    "sweep": "sndqn.api",
     "train": "sndqn.api",
 }
 
@@ -55,6 +56,7 @@ __all__ = [
     "resolve_env",
     "resume",
     "spectral_norm",
+    "sweep",
     "train",
 ]
 

@@ -9,7 +9,7 @@ agent.act(observation)
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,11 @@ from sndqn.evaluation.protocol import limited
 from sndqn.evaluation.window import drawing_unseen
 from sndqn.files import write_bytes
 from sndqn.runs.folder import RunFolder
+from sndqn.study.board import Board
+from sndqn.study.design import make_design
+from sndqn.study.folder import Study, begin_study
+from sndqn.study.pool import Pool, code_options, n_cores
+from sndqn.study.work import Work
 from sndqn.training import run as training
 from sndqn.training.config import TrainConfig, make_config
 from sndqn.training.config_files import layered_config, read_config
@@ -289,6 +294,50 @@ def report(
 
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     return write_report(given, output, formats=formats, baseline=baseline)[0]
+
+
+def sweep(
+    path: str | Path,
+    design: Mapping[str, Any] | None = None,
+    *,
+    jobs: int | None = None,
+    retry: bool = False,
+    imports: Sequence[str] = (),
+    wrappers: Sequence[str] = (),
+    verbose: bool = True,
+) -> Study:
+    """Makes the runs of a study that are missing, in processes of this machine: `sndqn sweep`.
+
+    Args:
+        path: The study's folder, new or not.
+        design: The keys of study.yaml: `env`, `seed`, `settings`, `arms`, `grid`, `exclude`; None
+            to go on with the study that is there.
+        jobs: Runs at a time; None for one for each core.
+        retry: Whether runs that failed are tried again.
+        imports: Modules to import first, such as one that registers environments.
+        wrappers: Wrappers that environments may have, "module:Class".
+        verbose: Whether to print what the command prints.
+
+    Returns:
+        The study: its `runs`, each one's `status(run)` and `folder(run)`.
+
+    Raises:
+        SndqnError: The design is wrong, or the folder holds something else; nothing was written.
+        TrainingStopped: Ctrl-C; all is saved, and the same call goes on.
+    """
+    for module in imports:
+        import_typed(module, "imports")
+    for wrapper in wrappers:
+        use_wrapper(wrapper)
+    if design is None:
+        study = Study.open(path)
+    else:
+        study, _ = begin_study(Path(path), make_design(dict(design), "sweep"))
+    if retry:
+        study.forget_failures()
+    pool = Pool(jobs or n_cores(), code_options(imports, wrappers))
+    Work(study, pool, Board(study, _console(verbose))).do()
+    return study
 
 
 def load(

@@ -10,7 +10,7 @@ from sndqn.training.config import TrainConfig
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Of programs that are not ours.
-OTHERS = {"--constraint", "--strict"}
+OTHERS = {"--constraint", "--strict", "--partition", "--time"}
 
 
 def anchors(page: Path) -> set[str]:

@@ -81,7 +81,9 @@ def run(argv: Sequence[str]) -> None:
     console = make_console()
     study = _study(path, design, console, arguments)
     if arguments.dry_run:
-        _show_plan(study, arguments.jobs or _cores(), console)
+        from sndqn.study.pool import n_cores
+
+        _show_plan(study, arguments.jobs or n_cores(), console)
         return
     _make_all(study, arguments, console)
 
@@ -127,13 +129,6 @@ def _setting_names() -> set[str]:
     from sndqn.training.settings import SETTINGS
 
     return {*SETTINGS, "config"} - {"imports", "wrappers", *_OWN}
-
-
-def _cores() -> int:
-    """Returns how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -202,21 +197,17 @@ def _study(
     path: Path, design: "Design | None", console: "Console", arguments: argparse.Namespace
 ) -> "Study":
     """Opens the study, or makes it; what cannot be trained is refused before it writes anything."""
-    from sndqn.study.folder import Study, make_study
+    from sndqn.study.folder import Study, begin_study, make_study
 
     if design is None:
         return Study.open(path)
-    study, n_new = make_study(path, design)
-    if n_new:
-        from sndqn.study.trial import check
-
-        elsewhere = arguments.slurm is not None or arguments.ray is not None
-        check(study.runs, "cpu" if elsewhere else None)  # whose GPUs this machine may not have
-    if not arguments.dry_run:
-        n_old = len(study.runs) - n_new
-        if n_old and n_new:
-            say(console, f"{path}: {n_new} runs are added to the {n_old} there were")
-        study.write()
+    if arguments.dry_run:
+        return make_study(path, design)[0]
+    elsewhere = arguments.slurm is not None or arguments.ray is not None
+    # This machine may not have their GPUs.
+    study, n_new = begin_study(path, design, "cpu" if elsewhere else None)
+    if 0 < n_new < len(study.runs):
+        say(console, f"{path}: {n_new} runs are added to the {len(study.runs) - n_new} there were")
     return study
 
 
@@ -273,15 +264,12 @@ def _make_one(path: Path, name: str) -> None:
 def _make_all(study: "Study", arguments: argparse.Namespace, console: "Console") -> None:
     """Makes what is missing, and says what failed."""
     from sndqn.study.board import Board
-    from sndqn.study.failures import forget_failure
+    from sndqn.study.pool import code_options
     from sndqn.study.work import Work
 
     if arguments.retry:
-        for each in study.runs:
-            if study.status(each) == "failed":
-                forget_failure(study.folder(each))
-    code = [word for module in arguments.imports or () for word in ("--import", module)]
-    code += [word for name in arguments.wrappers or () for word in ("--wrapper", name)]
+        study.forget_failures()
+    code = code_options(arguments.imports or (), arguments.wrappers or ())
     if arguments.slurm is not None:
         from sndqn.study.slurm import submit
 
@@ -308,6 +296,6 @@ def _place(arguments: argparse.Namespace, code: Sequence[str]) -> "Place":
 
         needs = {"num_cpus": arguments.cpus_per_run, "num_gpus": arguments.gpus_per_run}
         return RayCluster(arguments.ray, needs, arguments.jobs, code)
-    from sndqn.study.pool import Pool
+    from sndqn.study.pool import Pool, n_cores
 
-    return Pool(arguments.jobs or _cores(), code)
+    return Pool(arguments.jobs or n_cores(), code)

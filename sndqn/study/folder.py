@@ -18,6 +18,7 @@ from sndqn.files.reading import read_bytes
 from sndqn.runs.folder import RunFolder
 from sndqn.runs.lock import is_locked
 from sndqn.study.design import Design, StudyRun, read_design, resolve
+from sndqn.study.failures import forget_failure
 from sndqn.training.config_files import MAX_CONFIG_BYTES
 
 Status = Literal["waiting", "running", "interrupted", "failed", "done"]
@@ -71,6 +72,12 @@ class Study:
         near = difflib.get_close_matches(name, [run.name for run in self.runs], n=1)
         hint = f": did you mean {near[0]}?" if near else ""
         raise RunFolderError(f"{self.path} has no run called {name!r}{hint}")
+
+    def forget_failures(self) -> None:
+        """Lets the runs that failed be tried again."""
+        for run in self.runs:
+            if self.status(run) == "failed":
+                forget_failure(self.folder(run))
 
     def write(self) -> None:
         """Writes study.yaml, and before it the configuration files that it names.
@@ -168,6 +175,29 @@ def make_study(path: Path, design: Design) -> tuple[Study, int]:
             "to go on with it, add to them, or make the new study in a folder of its own"
         )
     return study, len(names) - len(known.runs)
+
+
+def begin_study(path: Path, design: Design, device: str | None = None) -> tuple[Study, int]:
+    """Makes a study's folder, or lets one grow, once all that is new to it can be trained.
+
+    Args:
+        path: The folder.
+        design: What is to be compared.
+        device: Where to build each kind of run; None where it is to be trained.
+
+    Returns:
+        The study, and how many of its runs are new to it.
+
+    Raises:
+        SndqnError: It is another study, or one of its runs cannot be made; nothing is written.
+    """
+    study, n_new = make_study(path, design)
+    if n_new:
+        from sndqn.study.trial import check
+
+        check(study.runs, device)
+    study.write()
+    return study, n_new
 
 
 def _check_free(path: Path) -> None:

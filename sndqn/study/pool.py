@@ -79,6 +79,19 @@ class Pool:
         self.jobs = []
 
 
+def n_cores() -> int:
+    """Returns how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def code_options(imports: Sequence[str], wrappers: Sequence[str]) -> list[str]:
+    """Returns the options that name a run's code, for its process."""
+    options = [word for module in imports for word in ("--import", module)]
+    return options + [word for name in wrappers for word in ("--wrapper", name)]
+
+
 def start_run(
     study: str, name: str, folder: RunFolder, threads: int, code: Sequence[str]
 ) -> "subprocess.Popen[bytes]":
