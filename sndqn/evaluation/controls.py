@@ -30,6 +30,7 @@ class Controls:
         values: Whether the panel of values is shown; None where there is none to show.
 
     Attributes:
+        has_values: Whether there are values to show.
         speed: As given, or as keys changed it.
         paused: Whether pictures wait for a key.
         values: Whether the panel of values is shown.

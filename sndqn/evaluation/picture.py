@@ -44,7 +44,7 @@ class Pictures:
         picture[:height, left : left + width] = game
         self._draw_strip(Pen(picture[height:], 1), moment, controls, notice)
         if controls.help:
-            _draw_help(picture[:height])
+            _draw_help(picture[:height], has_values=controls.has_values)
         return picture
 
     def _game(self, moment: Moment, *, values: bool) -> np.ndarray:
@@ -93,15 +93,16 @@ class Pictures:
         return self.words
 
 
-def _draw_help(game: np.ndarray) -> None:
+def _draw_help(game: np.ndarray, *, has_values: bool) -> None:
     """Draws the list of keys into the middle of a picture."""
-    height = _HELP_ROW * len(KEYS_IN_WORDS) + 2 * _MARGIN
+    keys = [(key, meaning) for key, meaning in KEYS_IN_WORDS if key != "v" or has_values]
+    height = _HELP_ROW * len(keys) + 2 * _MARGIN
     top, left = (game.shape[0] - height) // 2, (game.shape[1] - _HELP_WIDTH) // 2
     box = game[max(top, 0) : top + height, left : left + _HELP_WIDTH]
     pen = Pen(box, 1)
     pen.box(0, 0, box.shape[1], box.shape[0], FAINT)
     pen.box(1, 1, box.shape[1] - 1, box.shape[0] - 1, BACKGROUND)
-    for number, (key, meaning) in enumerate(KEYS_IN_WORDS):
+    for number, (key, meaning) in enumerate(keys):
         middle = _MARGIN + (number + 0.5) * _HELP_ROW
         pen.text(_MARGIN, middle, key, 13, TEXT)
         pen.text(_MARGIN + 84, middle, meaning, 13, FAINT)

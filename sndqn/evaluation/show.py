@@ -55,7 +55,6 @@ class Show:
 
     def _show(self, game: Game, pictures: Pictures) -> None:
         controls, reel = self.controls, _Reel(game.moments)
-        controls.begin()
         over_at: float | None = None
         while True:
             for key in self.window.pressed_keys():
@@ -77,8 +76,9 @@ class Show:
         """Goes on to the moment that is due now; the first one is, even in a pause."""
         controls = self.controls
         if reel.moment is None:
+            reel.advance()  # a reset may take long: the game's time begins after it
+            controls.begin()
             controls.takes_picture(self.clock())
-            reel.advance()
         elif controls.takes_step():
             step = reel.moment.step
             while reel.advance() and reel.moment.step == step:

@@ -120,6 +120,22 @@ def test_the_end_of_a_game_stays_a_while_and_the_next_follows() -> None:
     assert clock.now == pytest.approx(2 * (1 + 1.5), abs=0.2)
 
 
+def test_a_long_reset_does_not_count_as_a_slow_game() -> None:
+    clock = Clock({})
+
+    class Slow(Played):
+        def __iter__(self) -> Iterator[Moment]:
+            clock.now += 5.0
+            yield from super().__iter__()
+
+    controls = Controls(60)
+    with Seen(clock) as window:
+        show = Show(window, controls, clock=clock, sleep=clock.sleep)
+        show.run([Game(iter(Slow(20)))])
+    assert controls.reached is None
+    assert clock.now == pytest.approx(5 + 40 / 60 + 1.5, abs=0.1)
+
+
 def test_values_help_and_speed_change_the_picture_in_a_pause() -> None:
     keys = {0.5: "space", 1.0: "v", 2.0: "h", 3.0: "h", 4.0: "=", 5.0: "v", 6.0: "q"}
     window, controls, _ = run([Played(1000)], keys)
