@@ -33,6 +33,8 @@ from sndqn.study.report.verdict import verdict
 from sndqn.study.results import Results, RunResult
 from sndqn.study.run_files import Numbers
 
+MAX_EPISODES = 500
+"""Rows of the table of episodes."""
 MAX_EMBEDDED = 1_000_000
 """Bytes of a video that is put into the page; a larger one is linked to."""
 
@@ -148,11 +150,12 @@ def _episodes(run: RunResult) -> dict[str, Any] | None:
     record = run.evaluation
     if record is None:
         return None
-    protocol = record.protocol
+    protocol, n = record.protocol, len(record.episodes)
+    shown = f" The table has the first {MAX_EPISODES}." if n > MAX_EPISODES else ""
     return {
-        "caption": f"{len(record.episodes)} whole games with raw rewards, ε {protocol.epsilon:g}, "
+        "caption": f"{n} whole games with raw rewards, ε {protocol.epsilon:g}, "
         f"seed {protocol.seed}; mean {number(record.mean)}, standard deviation "
-        f"{number(record.std)}, from {number(record.min)} to {number(record.max)}.",
+        f"{number(record.std)}, from {number(record.min)} to {number(record.max)}.{shown}",
         "rows": [
             {
                 "return": number(episode.episode_return),
@@ -160,7 +163,7 @@ def _episodes(run: RunResult) -> dict[str, Any] | None:
                 "ended_by": episode.ended_by.replace("_", " "),
                 "seed": episode.seed,
             }
-            for episode in record.episodes
+            for episode in record.episodes[:MAX_EPISODES]
         ],
     }
 

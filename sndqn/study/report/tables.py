@@ -10,6 +10,8 @@ from sndqn.study.report.charts import number
 from sndqn.study.report.words import joined
 from sndqn.study.results import Results, RunResult
 
+# Letters of a cell: of files that came from elsewhere it may be anything.
+_LONGEST = 800
 _ORDER = ("done", "running", "interrupted", "failed", "waiting")
 
 
@@ -120,12 +122,16 @@ def provenance_rows(results: Results) -> list[tuple[str, str]]:
     for name, fact in facts:
         found = sorted({str(value) for run in results.runs if (value := fact(run))})
         if found:
-            rows.append((name, joined(found)))
+            rows.append((name, _cut(joined(found))))
     if len(results.runs) == 1:
         command = results.runs[0].provenance.get("command")
         if isinstance(command, list):
-            rows.append(("Command", " ".join(map(str, command))))
+            rows.append(("Command", _cut(" ".join(map(str, command)))))
     return rows
+
+
+def _cut(words: str) -> str:
+    return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"
 
 
 def _environment(run: RunResult) -> str | None:

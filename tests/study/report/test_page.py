@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from made_runs import make_run, make_study
+from made_runs import make_evaluation, make_run, make_study
 
 from sndqn.errors import ConfigError, RunFolderError
 from sndqn.study.report import write_report
@@ -185,6 +185,19 @@ def test_of_one_run_every_episode_and_the_videos_are_there(tmp_path: Path) -> No
     links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
     assert "./run/videos/long.mp4" in links
     assert [t for tag, t in page.texts if tag == "td"].count("terminated") == 4
+
+
+def test_what_a_file_says_at_length_is_cut(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", points=3)
+    long = {"finished": "x", "command": ["y" * 5000], "versions": {"z" * 5000: "w" * 5000}}
+    (run / "provenance.json").write_text(json.dumps(long))
+    record = make_evaluation("MinAtar/Breakout", 5.0, episodes=700)
+    (run / "evaluation.json").write_text(json.dumps(record.to_dict()))
+    text, page = page_of(run)
+    assert "y" * 801 not in text
+    assert "z" * 801 not in text
+    assert "700 whole games" in page.text()
+    assert [t for tag, t in page.texts if tag == "td"].count("terminated") == 500
 
 
 def test_unfinished_runs_make_a_page_without_a_verdict(tmp_path: Path) -> None:
