@@ -21,12 +21,13 @@ Deep Q-learning with spectral normalisation.
 commands:
   train      train an agent and evaluate it      sndqn train --env Breakout --sn-layers -2
   sweep      train a study of many runs          sndqn sweep STUDY --env Breakout --seed 0..9
+  tune       search the best settings            sndqn tune TUNING --env CartPole --search ...
   runs       list the runs of a study or folder  sndqn runs STUDY --where sn_layers=-2
   evaluate   evaluate an agent again             sndqn evaluate runs/Breakout/...
   replay     make a video of an evaluated game   sndqn replay runs/Breakout/...
   watch      watch an agent play, in a window    sndqn watch runs/Breakout/...
   inspect    show an agent and its layers' norms sndqn inspect runs/Breakout/...
-  report     show what runs say, on one page    sndqn report runs/
+  report     show what runs say, on one page     sndqn report runs/
   agents     list the agents that ship           sndqn agents
   export     write an agent for other tools      sndqn export runs/Breakout/... --format onnx
   import-sb3 take the weights of an SB3 zip      sndqn import-sb3 dqn.zip --env CartPole ...
@@ -37,6 +38,7 @@ commands:
 COMMANDS = {
     "train": "sndqn.cli.train",
     "sweep": "sndqn.cli.sweep",
+    "tune": "sndqn.cli.tune",
     "runs": "sndqn.cli.runs",
     "evaluate": "sndqn.cli.evaluate",
     "replay": "sndqn.cli.replay",

@@ -103,7 +103,7 @@ def collapsed(final: Scores, peak: Scores, confidence: float = 0.95) -> Estimate
         raise ScoresError("collapsed: expected a final score and a peak of every run")
     broken = sum(int(np.sum(ends[game] < peaks[game] / 2)) for game in ends)
     runs = sum(array.size for array in ends.values())
-    low, high = _clopper_pearson(broken, runs, (1 - confidence) / 2)
+    low, high = clopper_pearson(broken, runs, (1 - confidence) / 2)
     return Estimate(broken / runs, low, high)
 
 
@@ -127,7 +127,8 @@ def _common(curves: list[tuple[Array, Array]], first: float, last: float, most: 
     return result
 
 
-def _clopper_pearson(hits: int, trials: int, outside: float) -> tuple[float, float]:
+def clopper_pearson(hits: int, trials: int, outside: float) -> tuple[float, float]:
+    """Computes the interval of a share, with a chance `outside` at either end (1934)."""
     low = 0.0 if hits == 0 else beta_quantile(outside, hits, trials - hits + 1)
     high = 1.0 if hits == trials else beta_quantile(1 - outside, hits + 1, trials - hits)
     return low, high
