@@ -13,7 +13,7 @@ evaluations.npz        of each episode of the evaluations on the way
 tensorboard/           the same, for TensorBoard
 checkpoints/, chunks/  to go on from, while the run is not finished
 lock                   held by the process that trains
-agent.safetensors      the agent, without code
+agent.safetensors      the agent, without code; in training the agent so far
 evaluation.json        the final evaluation
 episodes.jsonl         its episodes: one line each, a trace that proves it
 evaluations/NAME/      later evaluations, each with its episodes
