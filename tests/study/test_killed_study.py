@@ -43,7 +43,8 @@ def strike(study: Study, pools: list["Popen[str]"], draw: random.Random) -> str:
     elif victim != "worker":
         chosen = pools if victim == "everything" else [draw.choice(pools)]
         for pool in chosen:
-            kill(pool.pid)
+            pool.kill()
+            pool.wait()
         for pid in made if victim == "everything" else []:
             kill(pid)
     return victim
@@ -52,10 +53,12 @@ def strike(study: Study, pools: list["Popen[str]"], draw: random.Random) -> str:
 @pytest.mark.slow
 def test_a_study_killed_at_twenty_moments_equals_one_that_was_not(tmp_path: Path) -> None:
     file = write_study(tmp_path / "s.yaml", MINATAR)
+    begun = time.monotonic()
     reference = start_sweep(tmp_path / "reference", "--study", file, "--jobs", 2)
     output, _ = reference.communicate()
     assert reference.returncode == 0, output
     whole = Study.open(tmp_path / "reference")
+    seconds_of_a_run = (time.monotonic() - begun) * 2 / len(whole.runs)
 
     draw = random.Random(27)
     command = [tmp_path / "study", "--study", file, "--jobs", 2, "--retry"]
@@ -65,7 +68,7 @@ def test_a_study_killed_at_twenty_moments_equals_one_that_was_not(tmp_path: Path
     done: dict[str, str] = {}
     strikes = []
     while len(strikes) < KILLS:
-        time.sleep(draw.uniform(0, 15))
+        time.sleep(draw.uniform(0, seconds_of_a_run))  # at any place of a run, its start too
         strikes.append(strike(study, pools, draw))
         for pool in [pool for pool in pools if pool.poll() is not None]:
             pool.communicate()
