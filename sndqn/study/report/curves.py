@@ -33,12 +33,8 @@ Ends = Callable[[Numbers, Numbers], tuple[Numbers, Numbers]]
 
 
 def learning_curves(results: Results) -> list[LineChart]:
-    """Returns the figure of mean returns over training, of the source that most runs have.
-
-    Evaluations on the way if every run with any curve has them, else training games.
-    """
-    evaluated = all(run.evaluations for run in results.runs if run.training_returns)
-    pick: Pick = _evaluations if evaluated else _training_returns
+    """Returns the figure of mean returns over training."""
+    pick = returns_of(results)
     panels = _panels(
         results, _points(results, 1), [(env, env, pick) for env in results.envs], _bootstrap
     )
@@ -46,7 +42,7 @@ def learning_curves(results: Results) -> list[LineChart]:
         return []
     what = (
         "Mean return of evaluations on the way (up to 10 whole games each, raw scores)"
-        if any(run.evaluations for run in results.runs) and evaluated
+        if pick is _evaluations and any(run.evaluations for run in results.runs)
         else "Mean return of the last 100 training games, exploration included"
     )
     counts = _counts(results, pick)
@@ -57,8 +53,17 @@ def learning_curves(results: Results) -> list[LineChart]:
             f"have got that far. Bands: {BOOTSTRAP}, at each step by itself.{few_seeds(counts)}"
         )
     title = "Learning curves"
-    label = _steps_label(results)
+    label = steps_label(results)
     return [LineChart("learning-curves", title, caption, label, "mean return", panels)]
+
+
+def returns_of(results: Results) -> Pick:
+    """Returns the source of learning curves, the same for all runs.
+
+    Evaluations on the way if every run with any curve has them, else training games.
+    """
+    evaluated = all(run.evaluations for run in results.runs if run.training_returns)
+    return _evaluations if evaluated else _training_returns
 
 
 def diagnostics(results: Results) -> list[LineChart]:
@@ -110,7 +115,7 @@ def _chart(
             f"divides by, of a plain one an estimate of its weight's. {caption}"
         )
     file = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
-    return [LineChart(file, title, caption, _steps_label(results), label, panels)]
+    return [LineChart(file, title, caption, steps_label(results), label, panels)]
 
 
 def _one_line(counts: Sequence[int]) -> str:
@@ -223,7 +228,7 @@ def _plain(name: str) -> str:
     return _TRAINING.get(name, name.replace("_", " ").replace("sigma", "σ"))
 
 
-def _steps_label(results: Results) -> str:
+def steps_label(results: Results) -> str:
     """Names the x axis; of Atari it says what a step is."""
     frames = {
         run.settings.get("frame_skip") or _FRAMES_PER_STEP

@@ -17,6 +17,7 @@ from sndqn.study.report.charts import (
 )
 from sndqn.study.report.compare import REPLICATES, Comparison
 from sndqn.study.report.curves import learning_curves
+from sndqn.study.report.efficiency import sample_efficiency_chart
 from sndqn.study.report.heat import heat_maps
 from sndqn.study.report.scale import Scale
 from sndqn.study.report.words import BOOTSTRAP, few_seeds, p_equals, runs_words
@@ -30,6 +31,7 @@ _AGGREGATES = {"iqm": "IQM: mean of the middle half", "mean": "Mean", "median": 
 def figures(results: Results, comparison: Comparison) -> list[Chart]:
     """Returns all figures that there is data for, the most telling first."""
     charts: list[Chart] = [*_compared(results, comparison), *learning_curves(results)]
+    charts += sample_efficiency_chart(results)
     pooled = _pooled(results, comparison)
     if pooled is not None and sum(pooled.counts) > 1:  # one run has no distribution
         charts.append(_aggregates(pooled))

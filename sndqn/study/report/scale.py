@@ -51,7 +51,7 @@ def scaled(scores: ScoresOfArms) -> tuple[dict[str, dict[str, list[float]]], Sca
             arm: {env: list(map(float, values)) for env, values in normalised(own).items()}
             for arm, own in scores.items()
         }
-        return by_arm, _by_reference(games)
+        return by_arm, by_reference(games)
     ends: dict[str, list[float]] = {}
     for own in scores.values():
         for env, values in own.items():
@@ -63,7 +63,8 @@ def scaled(scores: ScoresOfArms) -> tuple[dict[str, dict[str, list[float]]], Sca
     return by_arm, Scale("scaled score", "0 is a game's lowest run here, 1 its highest", (0, 1))
 
 
-def _by_reference(games: Sequence[str]) -> Scale:
+def by_reference(games: Sequence[str]) -> Scale:
+    """Returns the scale of scores that are normalised by the games' references."""
     known = [references()[game] for game in games]
     names = sorted({each.name for each in known})
     who = sorted({each.who for each in known})

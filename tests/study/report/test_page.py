@@ -20,8 +20,11 @@ from sndqn.study.report import write_report
 from sndqn.study.report.charts import HeatMap, nice_ticks, number, short_number
 from sndqn.study.report.compare import compare
 from sndqn.study.report.curves import diagnostics, learning_curves
+from sndqn.study.report.efficiency import sample_efficiency_chart
 from sndqn.study.report.figures import figures
 from sndqn.study.results import read_results
+from sndqn.study.scores import normalised
+from sndqn.study.statistics import iqm
 
 GAMES = ["MinAtar/Breakout", "CartPole-v1"]
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>&\"'"
@@ -127,6 +130,27 @@ def test_a_learning_curve_is_the_mean_over_seeds(study: Path) -> None:
             assert line.y == pytest.approx(values)
             assert np.all(line.low <= line.y + 1e-12)
             assert np.all(line.y <= line.high + 1e-12)
+
+
+def test_sample_efficiency_is_the_iqm_of_games_and_seeds(tmp_path: Path) -> None:
+    envs = ["MinAtar/Breakout", "MinAtar/Asterix"]
+    results = read_results([make_study(tmp_path / "study", envs, 3, points=6)])
+    (chart,) = sample_efficiency_chart(results)
+    (panel,) = chart.panels
+    for line in panel.lines:
+        ends = {
+            env: [
+                run.evaluations.values[-1] for run in results.of(env, line.label) if run.evaluations
+            ]
+            for env in envs
+        }
+        assert line.y[-1] == pytest.approx(float(iqm(normalised(ends))))
+        assert line.n.tolist() == [6] * len(panel.x)
+    assert "DQN-normalised score" in chart.y_label
+
+
+def test_games_without_references_have_no_sample_efficiency(study: Path) -> None:
+    assert sample_efficiency_chart(read_results([study])) == []
 
 
 def test_every_caption_says_how_many_runs(study: Path) -> None:
