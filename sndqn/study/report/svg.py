@@ -79,7 +79,9 @@ def interval_panel(
         parts.append(_text(x(tick), bottom + 15, short_number(tick), "middle"))
     if chart.reference is not None and x_range[0] <= chart.reference <= x_range[1]:
         at = x(chart.reference)
-        parts.append(f'<line class="reference" x1="{at:.1f}" x2="{at:.1f}" y1="4" y2="{bottom}"/>')
+        for place in range(len(panel.intervals)):  # beside the bars, not through the words
+            ends = f'y1="{TOP + _ROW * place + 18}" y2="{TOP + _ROW * place + 37}"'
+            parts.append(f'<line class="reference" x1="{at:.1f}" x2="{at:.1f}" {ends}/>')
     for place, each in enumerate(panel.intervals):
         parts.append(_interval(each, x, TOP + _ROW * place))
     parts.append(_text(WIDTH / 2, bottom + 31, chart.x_label, "middle"))
