@@ -233,6 +233,15 @@ class Run:
         """Returns the records of metrics.jsonl: "timesteps", and the logged values by name."""
         return [json.loads(line) for line in self.folder.metrics.read_text().splitlines()]
 
+    def diagnostics(self) -> list[dict[str, Any]]:
+        """Returns the measurements of diagnostics.jsonl, as docs/diagnostics.md lists them.
+
+        "timesteps", values by name, and "layers": values of each weight layer by its name.
+        """
+        found = self.folder.diagnostics
+        lines = found.read_text().splitlines() if found.is_file() else []
+        return [json.loads(line) for line in lines]
+
 
 def train(
     env: str, *, config: str | Path | None = None, verbose: bool = True, **settings: Any

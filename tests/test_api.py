@@ -33,6 +33,9 @@ def test_a_training_is_one_call_and_its_run_has_what_the_command_leaves(run: api
     assert run.evaluation.mean == np.mean(run.evaluation.returns)
     assert run.config.sn_layers == "-2"
     assert run.metrics()[-1]["timesteps"] == 600
+    (measured,) = run.diagnostics()
+    assert measured["timesteps"] == 600
+    assert measured["layers"]["q_net.2"]["sigma_effective"] == pytest.approx(1.0, abs=0.02)
     assert run.tasks == {}
     assert (run.path / "agent.safetensors").is_file()
 

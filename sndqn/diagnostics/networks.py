@@ -159,7 +159,7 @@ class _Recorder:
         others = [axis for axis in range(output.ndim) if axis != units]
         n = output.numel() // output.shape[units]
         total = torch.linalg.vector_norm(output, 1, dim=others)
-        self._means[self._newest.name] = total.double() / n
+        self._means[self._newest.name] = total.cpu().double() / n
 
     def end_part(self, n: int) -> None:
         """Adds what was noted of a pass of n observations."""

@@ -53,7 +53,7 @@ def eps_ratios(
         row["eps_ratio_below_1"] = float(np.mean(ratios < 1))
         if memory.mean is not None:
             sizes = memory.mean.abs() / (memory.root + memory.eps)
-            row["step_size"] = float(sizes.mean(dtype=torch.float64))
+            row["step_size"] = float(sizes.mean())
         found[name] = row
     return found
 

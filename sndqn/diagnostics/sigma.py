@@ -23,8 +23,8 @@ def raw_weight(layer: nn.Module) -> Tensor:
         weights: Any = layer.parametrizations
         original: Tensor = weights["weight"].original
         return original
-    weight: Any = layer.weight
-    return weight  # type: ignore[no-any-return]
+    weight: Tensor = layer.weight  # type: ignore[assignment]
+    return weight
 
 
 @torch.no_grad()
@@ -58,15 +58,16 @@ def layer_sigma(network: Any) -> dict[str, dict[str, float]]:
             elif parametrize.is_parametrized(layer, "weight"):
                 row["sigma_effective"] = _norm(layer.weight, geometry)
                 # torch's norm is the matrix's, and it makes that 1 if its σ is right.
-                row["sigma_lag"] = exact_norm(layer.weight)
+                row["sigma_lag"] = _norm(layer.weight, {})
             found[entry.name] = row
     return found
 
 
 def _norm(weight: Tensor, geometry: Mapping[str, Any]) -> float:
+    weight = weight.detach().cpu()  # not every device has float64
     if not geometry:
         return exact_norm(weight)
-    kernel = weight.detach().double()
+    kernel = weight.double()
     operator = convolution_map(kernel, **geometry)
     return float(top_singular_vectors(operator, kernel, rtol=_RTOL)[2])
 

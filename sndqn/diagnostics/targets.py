@@ -13,7 +13,7 @@ from sndqn.networks.q_network import Observation
 
 def target_gap(online: Tensor, target: Tensor) -> float:
     """Computes the mean |Q - Q_target| over states and actions, from Q-values of both networks."""
-    return float((online.double() - target.double()).abs().mean())
+    return float((online.cpu().double() - target.cpu().double()).abs().mean())
 
 
 def gap_after_sync(model: Any, observations: Observation) -> float:

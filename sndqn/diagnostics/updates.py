@@ -80,7 +80,7 @@ def try_updates(
                 row["update_norm"] += step
                 row["relative_update"] += step / max(_norm(before[name]), 1e-12)
             now = action_values(network, observations).argmax(dim=1)
-            changed += float((now != greedy).double().mean())
+            changed += float((now != greedy).float().mean())
             greedy = now
     n = len(batches)
     layers = {name: {key: total / n for key, total in row.items()} for name, row in totals.items()}
@@ -88,4 +88,4 @@ def try_updates(
 
 
 def _norm(tensor: Tensor) -> float:
-    return float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
+    return float(torch.linalg.vector_norm(tensor))

@@ -141,7 +141,7 @@ def look_at(model: ValueBasedAlgorithm, states: Tensor) -> tuple[Values, Layers]
     online, target = model.q_net, model.q_net_target
     few = states[:N_FEW]
     seen = look(online, states)
-    q_values = seen.q_values.double()
+    q_values = seen.q_values.cpu().double()
     highest = q_values.topk(2, dim=1).values
     of_target = action_values(target, few)
     layers: Layers = layer_sigma(online)
@@ -162,7 +162,7 @@ def look_at(model: ValueBasedAlgorithm, states: Tensor) -> tuple[Values, Layers]
     }
     if model.tau == 1:  # the target is the network of the last sync
         changed = of_target.argmax(dim=1) != seen.q_values[: len(few)].argmax(dim=1)
-        values["churn_target_period"] = float(changed.double().mean())
+        values["churn_target_period"] = float(changed.float().mean())
     for found in (dormant_layers, ratios):
         for name, row in found.items():
             layers[name] |= row
@@ -174,7 +174,7 @@ def try_out(
 ) -> tuple[Values, Layers]:
     """Measures what takes more than a look: `--diagnostics all` adds it."""
     few = states[:N_FEW]
-    steep = slopes(model.q_net, few).double()
+    steep = slopes(model.q_net, few).cpu().double()
     values = {"slope_mean": float(steep.mean()), "slope_max": float(steep.max())}
     batches = [_batch(model, draw) for _ in range(_N_UPDATES)]
     churn, layers = try_updates(model.update, batches, few, int(draw.integers(2**31)))

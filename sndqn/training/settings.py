@@ -133,7 +133,7 @@ class Machine(Section):
     diagnostics: Literal["none", "basic", "all"] = "basic"
     """What is measured of the networks on the way: basic looks at them (σ, ranks, dormant units,
     target gap, ε by layer), all also tries updates and compares Q with returns."""
-    diagnostics_every_timesteps: Int = Field(100_000, gt=0)
+    diagnostics_every_timesteps: Int = Field(50_000, gt=0)
     """Steps between two such measurements, each made before the target network's next update."""
     tensorboard: bool = True
     """Whether to write TensorBoard events beside metrics.jsonl."""

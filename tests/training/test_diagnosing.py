@@ -58,7 +58,7 @@ compiled = [
     [
         pytest.param(SMALL, id="dqn"),
         pytest.param(VARIANTS["rainbow"], id="rainbow"),
-        pytest.param(VARIANTS["m-iqn under a scheduler"], id="m-iqn"),
+        pytest.param(VARIANTS["m-iqn under a scheduler"], id="m-iqn", marks=pytest.mark.slow),
         pytest.param({**SMALL, **COMPILED}, id="dqn-compiled", marks=compiled),
         pytest.param(
             {**MINATAR, **COMPILED, "algo": "c51", "n_atoms": 11, "sn_layers": "all"},
