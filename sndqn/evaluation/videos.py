@@ -196,10 +196,11 @@ def _feed(pipe: IO[bytes], frames: Iterable[np.ndarray], shape: tuple[int, ...])
 
 
 # Enlarged pixels are larger than what colours are sampled by: to filter them would blur none less.
-# Players guess the colour matrix from the height unless the file says it.
-_COLOURS = ["-vf", "scale=out_color_matrix=bt709:out_range=tv:flags=neighbor"]
-_COLOURS += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"]
-_COLOURS += ["-color_range", "tv", "-pix_fmt", "yuv420p"]
+# Players guess the colour matrix from the height unless the file says it; and Chromium does, too,
+# unless it says the primaries and the transfer as well, which ffmpeg takes from the frames alone.
+_TAGGED = "setparams=color_primaries=bt709:color_trc=bt709"
+_COLOURS = ["-vf", f"scale=out_color_matrix=bt709:out_range=tv:flags=neighbor,{_TAGGED}"]
+_COLOURS += ["-pix_fmt", "yuv420p"]
 # A palette for each frame: one for all could be known at the end only, all frames in memory.
 _PALETTES = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1:dither=none"
 _GIF_FPS = 50
