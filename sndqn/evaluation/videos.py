@@ -16,6 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from sndqn.errors import ConfigError, MissingExtraError, RunFolderError
+from sndqn.evaluation.indexed import indexed
 from sndqn.evaluation.panel import MIN_HEIGHT, ValuePanel, checked_frame, enlarge
 from sndqn.evaluation.play import QFunction, values_of_many
 from sndqn.evaluation.replaying import rendering_of, replay_trace
@@ -164,7 +165,11 @@ def _encode(
         )
         assert process.stdin is not None
         try:
-            count = _feed(process.stdin, frames, shape)
+            frames = _of_shape(shape, frames)
+            if form == ".gif":
+                count = _feed(process.stdin, indexed(frames))
+            else:
+                count = _feed(process.stdin, (np.ascontiguousarray(f).data for f in frames))
             process.wait()
         finally:
             # Still running only if the frames failed or were interrupted.
@@ -179,18 +184,23 @@ def _encode(
     return count
 
 
-def _feed(pipe: IO[bytes], frames: Iterable[np.ndarray], shape: tuple[int, ...]) -> int:
+def _of_shape(shape: tuple[int, ...], frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    for number, frame in enumerate(frames):
+        if frame.shape != shape:
+            raise ConfigError(
+                f"expected every frame of shape {shape}, found {frame.shape} "
+                f"as frame {number + 1}; record at one size"
+            )
+        yield frame
+
+
+def _feed(pipe: IO[bytes], frames: Iterable[bytes | memoryview]) -> int:
     """Write frames to a pipe and close it; return their number."""
     count = 0
     # The pipe breaks if ffmpeg dies; its status and message then tell more than our exception.
     with suppress(BrokenPipeError), pipe:
         for frame in frames:
-            if frame.shape != shape:
-                raise ConfigError(
-                    f"expected every frame of shape {shape}, found {frame.shape} "
-                    f"as frame {count + 1}; record at one size"
-                )
-            pipe.write(np.ascontiguousarray(frame).data)
+            pipe.write(frame)
             count += 1
     return count
 
@@ -201,15 +211,13 @@ def _feed(pipe: IO[bytes], frames: Iterable[np.ndarray], shape: tuple[int, ...])
 _TAGGED = "setparams=color_primaries=bt709:color_trc=bt709"
 _COLOURS = ["-vf", f"scale=out_color_matrix=bt709:out_range=tv:flags=neighbor,{_TAGGED}"]
 _COLOURS += ["-pix_fmt", "yuv420p"]
-# A palette for each frame: one for all could be known at the end only, all frames in memory.
-_PALETTES = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1:dither=none"
 _GIF_FPS = 50
 """What browsers show at most; GIF counts hundredths of a second."""
 _H264 = ["-c:v", "libx264", "-preset", "ultrafast", "-crf", "18", "-movflags", "+faststart"]
 _VP9 = ["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-row-mt", "1"]
 _CODECS = {
     ".mp4": [*_COLOURS, *_H264, "-f", "mp4"],
-    ".gif": ["-filter_complex", f"fps='min({_GIF_FPS},source_fps)',{_PALETTES}", "-f", "gif"],
+    ".gif": ["-vf", f"fps='min({_GIF_FPS},source_fps)'", "-f", "gif"],
     ".webm": [*_COLOURS, *_VP9, "-crf", "24", "-b:v", "0", "-f", "webm"],
 }
 
@@ -217,7 +225,8 @@ _CODECS = {
 def _ffmpeg_command(path: Path, shape: tuple[int, ...], fps: float, form: str) -> list[str]:
     height, width = shape[:2]
     rate = str(Fraction(fps).limit_denominator(1001))
-    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", rate]
+    pixels = "pal8" if form == ".gif" else "rgb24"
+    source = ["-f", "rawvideo", "-pix_fmt", pixels, "-s", f"{width}x{height}", "-r", rate]
     # An absolute path after "file:" is never taken for an option or a protocol.
     target = f"file:{path.absolute()}"
     quiet = ["-hide_banner", "-loglevel", "error", "-nostdin", "-y"]

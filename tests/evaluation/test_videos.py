@@ -4,6 +4,7 @@ import resource
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 
 import imageio_ffmpeg
 import numpy as np
@@ -13,6 +14,7 @@ from recorded_episodes import balance, whim
 
 from sndqn.errors import ConfigError, RunFolderError, TraceError
 from sndqn.evaluation import rendering_of, trace_frames, with_poster, write_video
+from sndqn.evaluation.indexed import Indexed
 
 
 def noise(count, height=42, width=32):
@@ -266,3 +268,40 @@ def test_names_and_speed_are_the_environments(breakout_trace, cartpole_trace):
     assert rendering_of(breakout_trace).action_names == ["NOOP", "FIRE", "RIGHT", "LEFT"]
     assert rendering_of(cartpole_trace).action_names == ["push left", "push right"]
     assert rendering_of(cartpole_trace).fps == 50
+
+
+def pixels(content, shape):
+    """What ffmpeg's pixel format pal8 says: indices, then the palette."""
+    height, width = shape[:2]
+    assert len(content) == height * width + 1024
+    indices = np.frombuffer(content[: height * width], np.uint8).reshape(height, width)
+    palette = np.frombuffer(content[height * width :], "<u4")[indices]
+    assert (palette >> 24 == 255).all()
+    return np.stack([palette >> shift & 0xFF for shift in (16, 8, 0)], axis=-1).astype(int)
+
+
+def test_a_gif_keeps_drawn_colours_and_all_pictures_share_a_palette(minatar_trace):
+    index, palettes = Indexed(), []
+    for frame in trace_frames(minatar_trace, whim(6)):
+        content = index(frame)
+        errors = np.abs(pixels(content, frame.shape) - frame)
+        assert errors.max() <= 8
+        assert (errors == 0).all(axis=2).mean() > 0.9
+        palettes.append(np.frombuffer(content[-1024:], "<u4"))
+    for before, after in pairwise(palettes):
+        known = before != 0xFF000000
+        assert (before[known] == after[known]).all()
+
+
+def test_a_gif_of_pictures_of_many_colours_has_a_palette_for_each():
+    rng = np.random.default_rng(0)
+    smooth = np.linspace(0, 255, 64)
+    index = Indexed()
+    for turn in range(4):
+        frame = np.stack(np.meshgrid(smooth, smooth[::-1]), axis=-1)[..., [0, 1, turn % 2]]
+        frame = np.clip(frame + rng.normal(size=frame.shape), 0, 255).astype(np.uint8)
+        frame[:8] = turn * 60
+        assert np.abs(pixels(index(frame), frame.shape) - frame).mean() < 8
+    # And one that has few again.
+    plain = np.full((64, 64, 3), 77, np.uint8)
+    assert np.abs(pixels(index(plain), plain.shape) - plain).max() <= 8
