@@ -241,8 +241,9 @@ def _trial(
 ) -> Callable[[torch.nn.Module, EnvSettings], EvaluationRecord]:
     """Returns the function that evaluates a network during training."""
     final = evaluation_protocol(task.config)
-    # Other games than the final evaluation's, and few: choosing by those would flatter it.
-    protocol = replace(final, episodes=min(final.episodes, 10), seed=final.seed + 1)
+    episodes = min(final.episodes, task.config.eval_curve_episodes)
+    # Other games than the final evaluation's: choosing by those would flatter it.
+    protocol = replace(final, episodes=episodes, seed=final.seed + 1)
 
     def play(network: torch.nn.Module, settings: EnvSettings) -> EvaluationRecord:
         with Bar(console, f"{task.label} evaluating: ".lstrip(), in_lines=True) as bar:

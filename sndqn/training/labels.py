@@ -12,7 +12,7 @@ from sndqn.training.settings import Evaluation, Machine
 _LONGEST_PART = 24
 _LONGEST = 80
 # They stand elsewhere in the name, or change nothing that is learnt.
-_LEFT_OUT = {"env", "title", "seed", "sn_layers", "imports"}
+_LEFT_OUT = {"env", "title", "seed", "sn_layers", "imports", "eval_curve_episodes"}
 _LEFT_OUT |= Machine.model_fields.keys() | Evaluation.model_fields.keys()
 _SHORT = {
     "total_timesteps": "steps",

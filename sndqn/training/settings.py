@@ -109,6 +109,8 @@ class Run(Section):
     """Agent to start from: all that names one; its output layer is new where actions differ."""
     eval_every_timesteps: Int = Field(0, ge=0)
     """Steps between evaluations during training; 0 evaluates at the end only."""
+    eval_curve_episodes: Int = Field(5, gt=0)
+    """Whole episodes of each of those evaluations; at most eval_episodes."""
     keep_best: bool = False
     """Whether the agent is the best of those evaluations, instead of the last network."""
 

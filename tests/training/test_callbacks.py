@@ -1,6 +1,14 @@
-"""Changing dynamics: the change reaches the emulator, and every phase is evaluated."""
+"""Changing dynamics: the change reaches the emulator, and every phase is evaluated.
+
+And evaluations on the way: a signal within one, and who reads their curve.
+"""
 
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +17,15 @@ import pytest
 from rich.console import Console
 
 import sndqn
+from sndqn.console import EpisodeCount
 from sndqn.envs import EnvSettings, make_vec_env, resolve_env
 from sndqn.envs.journal import JournalVecEnv
+from sndqn.runs.folder import RunFolder
+from sndqn.training import build
 from sndqn.training.callbacks import EnvChanges
 from sndqn.training.config import make_config
-from sndqn.training.run import train
+from sndqn.training.run import resume, train
+from sndqn.training.signals import TrainingStopped
 
 
 def journaled(settings: EnvSettings, seed: int) -> JournalVecEnv:
@@ -100,3 +112,52 @@ def test_a_run_is_evaluated_in_every_phase(tmp_path: Path) -> None:
         for folder in (run.phase(0), run.phase(1), run)
     ]
     assert stickiness == [0.1, 0.5, 0.5]
+
+
+def test_a_signal_within_an_evaluation_on_the_way_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values: dict[str, Any] = {
+        "env": "CartPole", "total_timesteps": 300, "learning_starts": 50, "net_arch": "8",
+        "eval_every_timesteps": 100, "eval_episodes": 3, "eval_max_steps": 40, "keep_best": True,
+        "threads": 1, "tensorboard": False, "compile": "never",
+    }  # fmt: skip
+    whole = train(make_config({**values, "runs_dir": str(tmp_path / "whole")}))
+
+    class Signalling(EpisodeCount):
+        def on_step(self, episode: int, steps: int) -> None:
+            if self.steps == 25:  # of the first evaluation: games are under way
+                signal.raise_signal(signal.SIGTERM)
+            super().on_step(episode, steps)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "EpisodeCount", Signalling)
+        with pytest.raises(TrainingStopped):
+            train(make_config({**values, "runs_dir": str(tmp_path / "stopped")}))
+    (folder,) = (tmp_path / "stopped").glob("*/*")
+    assert not RunFolder(folder).curve.exists()
+    resumed = resume(folder)
+    assert resumed.agent.read_bytes() == whole.agent.read_bytes()
+    assert resumed.metrics.read_bytes() == whole.metrics.read_bytes()
+    with np.load(resumed.curve) as one, np.load(whole.curve) as other:
+        assert one["results"].shape == (3, 3)
+        assert all(np.array_equal(one[name], other[name]) for name in other)
+
+
+@pytest.mark.slow
+def test_the_zoos_plots_read_the_curve(tmp_path: Path) -> None:
+    values = {"env": "CartPole", "total_timesteps": 300, "learning_starts": 50, "eval_episodes": 3}
+    more = {"eval_every_timesteps": 100, "eval_max_steps": 40, "compile": "never"}
+    run = train(make_config({**values, **more, "runs_dir": str(tmp_path / "runs")}))
+    # The zoo looks in FOLDER/ALGORITHM/ENVIRONMENT_NUMBER.
+    folder = tmp_path / "logs" / "dqn" / "CartPole-v1_1"
+    folder.mkdir(parents=True)
+    shutil.copy(run.curve, folder)
+    command = [sys.executable, "-m", "rl_zoo3.plots.all_plots", "--no-display", "-a", "dqn"]
+    command += ["-e", "CartPole-v1", "-f", str(tmp_path / "logs"), "-l", "ours"]
+    plotting = {**os.environ, "MPLBACKEND": "Agg"}
+    done = subprocess.run(command, env=plotting, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with np.load(run.curve) as curve:
+        last = curve["results"][-1].mean()
+    assert f"{last:.0f} +/- 0" in done.stdout

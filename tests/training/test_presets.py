@@ -22,7 +22,7 @@ TINY: dict[str, Any] = {
     "exploration_warmup_timesteps": 0,
     "eval_episodes": 1,
     "eval_max_steps": 20,
-    "eval_every_timesteps": 0,
+    "eval_every_timesteps": 40,
     "keep_best": False,
     "compile": "never",
     "tensorboard": False,
@@ -39,6 +39,10 @@ SLOW = (
     *("atari/btr", "atari/dqn-adam", "atari/dqn-nature", "atari/m-iqn", "atari/dqn"),
     *("atari/dopamine-dqn-adam", "atari/dopamine-c51", "atari/dopamine-iqn"),
 )
+
+
+# Every source of randomness: noise in the network, drawn quantiles, a replay by priorities.
+QUICK = ("control/rainbow-cartpole", "control/iqn-cartpole", "minatar/young-tian")
 
 
 @pytest.mark.parametrize(
@@ -60,6 +64,28 @@ def test_each_preset_trains_saves_loads_and_evaluates(name: str, tmp_path: Path)
         config.sn_conv_norm == "kernel"
     )
     assert bool(held) == (config.sn_layers != "none")
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_each_preset_evaluates_on_the_way(name: str) -> None:
+    config = make_config({**read_config(name), "env": env_of(name)})
+    assert 6 <= config.total_timesteps / config.eval_every_timesteps <= 100
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in shipped_configs()],
+)
+def test_evaluations_on_the_way_change_no_bit_of_a_training(name: str, tmp_path: Path) -> None:
+    tiny = {**TINY, "total_timesteps": 120, "n_envs": min(read_config(name).get("n_envs", 1), 4)}
+    agents = []
+    for every in (0, 32):  # before the first update, between updates, and at the end
+        runs_dir = str(tmp_path / str(every))
+        values = {**read_config(name), **tiny, "env": env_of(name), "runs_dir": runs_dir}
+        run = train(make_config({**values, "eval_every_timesteps": every}))
+        agents.append(run.agent.read_bytes())
+        assert run.curve.is_file() == bool(every)
+    assert agents[0] == agents[1]
 
 
 @pytest.mark.parametrize("name", shipped_configs())
