@@ -16,7 +16,7 @@ from sndqn.algorithms import C51, DQN, IQN, QRDQN, ValueBasedAlgorithm
 from sndqn.algorithms.acceleration import find_acceleration
 from sndqn.console import Bar, EpisodeCount, say
 from sndqn.diagnostics.tables import spectral_sentence
-from sndqn.envs import EnvSettings, describe, make_vec_env, try_out
+from sndqn.envs import AtariSettings, EnvSettings, describe, make_vec_env, try_out
 from sndqn.envs.journal import JournalVecEnv
 from sndqn.errors import ConfigError
 from sndqn.evaluation import EvaluationRecord, evaluate
@@ -244,6 +244,9 @@ def _trial(
     episodes = min(final.episodes, task.config.eval_curve_episodes)
     # Other games than the final evaluation's: choosing by those would flatter it.
     protocol = replace(final, episodes=episodes, seed=final.seed + 1)
+    # An untrained agent plays hopeless games of Atari for half an hour each. These are no scores.
+    if all(isinstance(settings, AtariSettings) for settings in task.phases.values()):
+        protocol = replace(protocol, end_hopeless=True)
 
     def play(network: torch.nn.Module, settings: EnvSettings) -> EvaluationRecord:
         with Bar(console, f"{task.label} evaluating: ".lstrip(), in_lines=True) as bar:

@@ -343,6 +343,17 @@ def test_sigma_belongs_to_the_weight_after_every_optimiser_step() -> None:
         torch.testing.assert_close(layer.stretch_of_vectors(), layer.running_sigma)
 
 
+def test_without_registering_sb3_says_what_docs_say_that_it_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stock = {name: policy for name, policy in StockDQN.policy_aliases.items() if name[:2] != "SN"}
+    monkeypatch.setattr(StockDQN, "policy_aliases", stock)
+    with pytest.raises(ValueError, match="Policy SNMlpPolicy unknown") as told:
+        StockDQN("SNMlpPolicy", make_vec_env("mlp"), **FAST)
+    page = Path(__file__).parents[2] / "docs" / "python.md"
+    assert str(told.value) in page.read_text()
+
+
 def test_registering_twice_is_registering_once_and_names_work() -> None:
     sndqn.register()
     sndqn.register()

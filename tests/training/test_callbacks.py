@@ -20,6 +20,7 @@ import sndqn
 from sndqn.console import EpisodeCount
 from sndqn.envs import EnvSettings, make_vec_env, resolve_env
 from sndqn.envs.journal import JournalVecEnv
+from sndqn.evaluation import evaluate
 from sndqn.runs.folder import RunFolder
 from sndqn.training import build
 from sndqn.training.callbacks import EnvChanges
@@ -142,6 +143,24 @@ def test_a_signal_within_an_evaluation_on_the_way_loses_nothing(
     with np.load(resumed.curve) as one, np.load(whole.curve) as other:
         assert one["results"].shape == (3, 3)
         assert all(np.array_equal(one[name], other[name]) for name in other)
+
+
+@pytest.mark.parametrize(("env", "ends"), [("Pong", True), ("CartPole", False)])
+def test_hopeless_games_of_atari_end_early_in_evaluations_on_the_way_alone(
+    env: str, ends: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    protocols = []
+
+    def noted(*arguments: Any, **more: Any) -> Any:
+        protocols.append(arguments[2])
+        return evaluate(*arguments, **more)
+
+    monkeypatch.setattr(build, "evaluate", noted)
+    values = {"env": env, "total_timesteps": 60, "learning_starts": 40, "buffer_size": 100}
+    more = {"eval_every_timesteps": 30, "eval_episodes": 1, "eval_max_steps": 5, "batch_size": 4}
+    run = train(make_config({**values, **more, "runs_dir": str(tmp_path), "tensorboard": False}))
+    assert [protocol.end_hopeless for protocol in protocols] == [ends, ends]
+    assert "end_hopeless" not in json.loads(run.evaluation.read_text())["protocol"]
 
 
 @pytest.mark.slow
