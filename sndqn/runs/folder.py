@@ -6,6 +6,7 @@ provenance.json        command, versions, machine, times
 layers.json            σ of every layer, before and after
 metrics.jsonl          one line per record
 timing.jsonl           what the clock said at each
+tracking.json          its names at trackers, where it has any
 diagnostics.jsonl      one line per measurement of the networks, if there are any
 probe.npz              the states they are measured on
 0.monitor.csv          return and length of each training game
@@ -179,6 +180,7 @@ class RunFolder:
     probe = property(lambda self: self.path / "probe.npz")
     curve = property(lambda self: self.path / "evaluations.npz")
     tensorboard = property(lambda self: self.path / "tensorboard")
+    tracking = property(lambda self: self.path / "tracking.json")
     agent = property(lambda self: self.path / "agent.safetensors")
     evaluation = property(lambda self: self.path / "evaluation.json")
     episodes = property(lambda self: self.path / "episodes.jsonl")

@@ -16,7 +16,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -38,6 +38,10 @@ class MetricsPaths(NamedTuple):
     diagnostics: Path | None = None
 
 
+Also = Callable[[int, Mapping[str, Any]], None]
+"""Takes the numbers of a record as well: the step, and the numbers by name."""
+
+
 class MetricsWriter(KVWriter):
     """Appends each dump of the logger to the files of a run, a line at a time.
 
@@ -45,7 +49,8 @@ class MetricsWriter(KVWriter):
     "seconds" of training, those before an interruption included, and steps per second.
     """
 
-    def __init__(self, paths: MetricsPaths) -> None:
+    def __init__(self, paths: MetricsPaths, also: Also | None = None) -> None:
+        self.also = also
         earlier = _last_seconds(paths.timing)
         self.start = time.monotonic() - earlier
         self.metrics = paths.metrics.open("a", encoding="utf-8")
@@ -81,6 +86,8 @@ class MetricsWriter(KVWriter):
                 self.games.flush()
             if self.events is not None:
                 _add_scalars(self.events, record, clock)
+            if self.also is not None:
+                self.also(step, {**clock, **record})
         except OSError as error:
             raise _not_written(self.metrics, error) from None
 
@@ -124,6 +131,8 @@ class MetricsWriter(KVWriter):
             self.diagnostics.flush()
             if self.events is not None:
                 _add_diagnostics(self.events, record)
+            if self.also is not None:
+                self.also(timesteps, _flat_diagnostics(record))
         except OSError as error:
             raise _not_written(self.diagnostics, error) from None
 
@@ -171,9 +180,23 @@ def _not_written(file: TextIO, error: OSError) -> RunFolderError:
     )
 
 
-def make_logger(paths: MetricsPaths) -> Logger:
-    """Makes a logger that goes on writing a run's metrics."""
-    return Logger(folder=None, output_formats=[MetricsWriter(paths)])
+def make_logger(paths: MetricsPaths, also: Also | None = None) -> Logger:
+    """Makes a logger that goes on writing a run's metrics.
+
+    Args:
+        paths: Where to.
+        also: What takes the numbers of each record as well.
+    """
+    return Logger(folder=None, output_formats=[MetricsWriter(paths, also)])
+
+
+def last_step(metrics: Path) -> int:
+    """Returns the step of the last whole record; -1 where there is none."""
+    try:
+        lines = metrics.read_bytes().split(b"\n")[:-1]
+        return int(json.loads(lines[-1])["timesteps"])
+    except (OSError, IndexError, ValueError, KeyError, TypeError):
+        return -1
 
 
 def rebuild_tensorboard(
@@ -219,13 +242,21 @@ def _add_scalars(events: Any, record: Mapping[str, Any], clock: Mapping[str, Any
 
 
 def _add_diagnostics(events: Any, record: Mapping[str, Any]) -> None:
+    for name, value in _flat_diagnostics(record).items():
+        events.add_scalar(name, float(value), record["timesteps"])
+    events.flush()
+
+
+def _flat_diagnostics(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the numbers of a line of diagnostics by names such as diagnostics/LAYER/sigma."""
     parts = {"diagnostics": record}
     parts |= {f"diagnostics/{layer}": found for layer, found in record["layers"].items()}
-    for place, found in parts.items():
-        for name, value in found.items():
-            if name not in ("timesteps", "layers"):
-                events.add_scalar(f"{place}/{name}", float(value), record["timesteps"])
-    events.flush()
+    return {
+        f"{place}/{name}": value
+        for place, found in parts.items()
+        for name, value in found.items()
+        if name not in ("timesteps", "layers")
+    }
 
 
 def _shown(number: float) -> float | str:

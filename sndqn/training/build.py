@@ -28,6 +28,7 @@ from sndqn.networks.extractors import TORSOS, default_torso
 from sndqn.networks.heads import HEADS
 from sndqn.optimizers import Adam, RMSprop
 from sndqn.policies import SNDQNPolicy
+from sndqn.runs.tracking import check_trackers
 from sndqn.training.callbacks import (
     EnvChanges,
     EvaluationCallback,
@@ -65,6 +66,7 @@ def build(tasks: Sequence[Task], console: Console, fresh: bool = True) -> list[T
     Raises:
         SndqnError: Something cannot be made; nothing is written yet.
     """
+    check_trackers(tasks[0].config.track)
     threads, default = tasks[0].config.threads, torch.get_num_threads()
     # The first weights' σ is found on one thread, so that it hangs on no machine's number.
     torch.set_num_threads(threads or 1)

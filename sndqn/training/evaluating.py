@@ -59,7 +59,8 @@ def evaluate_task(state: TaskState, stop: StopSignals) -> None:
     for index, settings in enumerate(earlier):
         say(console, f"Phase {index}: {settings.describe()}")
         _evaluate_into(run.phase(index), agent, protocol, console, settings, stop)
-    _evaluate_into(run, agent, protocol, console, last, stop)
+    record = _evaluate_into(run, agent, protocol, console, last, stop)
+    state.tracking.log(agent.description.timesteps, {"evaluation/mean_return": record.mean})
 
 
 def _evaluate_into(
@@ -69,11 +70,12 @@ def _evaluate_into(
     console: Console,
     settings: EnvSettings,
     stop: StopSignals,
-) -> None:
+) -> EvaluationRecord:
     unfinished = unfinished_file(folder)
     record = play(agent, protocol, console, settings, stop, unfinished)
     write_evaluation(folder, record)
     forget(unfinished)
+    return record
 
 
 def play(

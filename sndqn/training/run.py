@@ -105,10 +105,10 @@ def _begin(run: RunFolder, states: list[TaskState], config: TrainConfig, console
         if len(states) > 1:
             write_text(run.tasks, config.to_yaml())
             write_json(run.provenance, provenance())
-        session = Session(run, states, CheckpointStore(run.path), console, stop)
-        session.learn()
-        session.evaluate()
-        session.finish()
+        with Session(run, states, CheckpointStore(run.path), console, stop) as session:
+            session.learn()
+            session.evaluate()
+            session.finish()
 
 
 def _go_on(run: RunFolder, console: Console) -> None:
@@ -123,8 +123,7 @@ def _go_on(run: RunFolder, console: Console) -> None:
     config = make_config(read_config(str(run.tasks if run.tasks.is_file() else run.config)))
     states = build(plan(config), console, fresh=checkpoint is None and not trained)
     _note_resumption(run, checkpoint, trained, console)
-    with StopSignals() as stop:
-        session = Session(run, states, store, console, stop)
+    with StopSignals() as stop, Session(run, states, store, console, stop) as session:
         if not trained:
             session.learn(checkpoint)
         session.evaluate()

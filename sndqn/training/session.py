@@ -50,6 +50,15 @@ class Session:
             label = state.task.label
             state.run = self.run.task(label) if label else self.run
 
+    def __enter__(self) -> "Session":
+        """Begins."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends the run at its trackers, however it ends here."""
+        for state in self.tasks:
+            state.tracking.close()
+
     def learn(self, checkpoint: Checkpoint | None = None) -> None:
         """Trains, and notes in provenance.json which agents that left.
 

@@ -25,7 +25,7 @@ def _whole_number(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _numbers(value: object) -> object:
+def _parts(value: object) -> object:
     """Reads "64,64" as a list."""
     return [part for part in value.split(",") if part] if isinstance(value, str) else value
 
@@ -56,7 +56,8 @@ Int = Annotated[int, BeforeValidator(_whole_number)]
 AlgorithmName = Literal["dqn", "c51", "qr-dqn", "iqn"]
 InitializerName = Literal["torch", "xavier_uniform", "variance_scaling", "orthogonal"]
 Size = Annotated[Int, Field(gt=0, le=MAX_SIZE)]
-Sizes = Annotated[tuple[Size, ...], BeforeValidator(_numbers), Field(max_length=MAX_LAYERS)]
+Sizes = Annotated[tuple[Size, ...], BeforeValidator(_parts), Field(max_length=MAX_LAYERS)]
+Trackers = Annotated[tuple[Literal["wandb", "trackio", "mlflow"], ...], BeforeValidator(_parts)]
 Words = Annotated[tuple[str, ...], BeforeValidator(words)]
 
 
@@ -139,6 +140,8 @@ class Machine(Section):
     """Steps between two such measurements, each made before the target network's next update."""
     tensorboard: bool = True
     """Whether to write TensorBoard events beside metrics.jsonl."""
+    track: Trackers = ()
+    """Services to send the metrics to as well: wandb, trackio, mlflow, or several: wandb,mlflow."""
     checkpoint_every_timesteps: Int = Field(50_000, ge=0)
     """Steps between two checkpoints, for --resume; 0 saves one only when training is stopped."""
     keep_checkpoints: bool = False

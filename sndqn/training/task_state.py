@@ -18,10 +18,12 @@ from sndqn.runs.folder import RunFolder, provenance
 from sndqn.runs.metrics import (
     MetricsPaths,
     MetricsWriter,
+    last_step,
     make_logger,
     rebuild_tensorboard,
     truncate,
 )
+from sndqn.runs.tracking import Tracking
 from sndqn.training.callbacks import EvaluationCallback, ProgressCallback, StatefulCallback
 from sndqn.training.diagnosing import can_diagnose
 from sndqn.training.layers import write_layers
@@ -40,6 +42,7 @@ class TaskState:
         run: The folder, set before training.
         callbacks: What happens every so often, once training begins; the same and in the same order
             whenever the task is made.
+        tracking: Where its records go as well.
     """
 
     task: Task
@@ -48,6 +51,7 @@ class TaskState:
     console: Console
     run: RunFolder = field(init=False)
     callbacks: list[BaseCallback] = field(default_factory=list)
+    tracking: Tracking = field(default_factory=Tracking)
 
     @property
     def journal(self) -> JournalVecEnv:
@@ -83,6 +87,8 @@ class TaskState:
             write_json(run.provenance, provenance())
             write_layers(run, before=before)
             self.save()  # it can be watched from now on
+        sent = -1 if lengths is None else last_step(run.metrics)
+        self.tracking = Tracking(config.track, run, config.model_dump(mode="json"), sent)
         for path in (run.metrics, run.timing, run.games, run.diagnostics):
             if path.exists():
                 truncate(path, 0 if lengths is None else lengths.get(path.name, 0))
@@ -91,7 +97,7 @@ class TaskState:
             rebuild_tensorboard(run.metrics, run.timing, tensorboard, run.diagnostics)
         diagnostics = run.diagnostics if can_diagnose(config.diagnostics, model) else None
         paths = MetricsPaths(run.metrics, run.timing, tensorboard, run.games, diagnostics)
-        model.set_logger(make_logger(paths))
+        model.set_logger(make_logger(paths, self.tracking.log))
         say(self.console, f"Run folder: {run.path}")
         if model.will_compile(config.total_timesteps):
             say(
