@@ -36,11 +36,11 @@ def finished(study: Study) -> dict[str, str]:
 
 def strike(study: Study, pools: list["Popen[str]"], draw: random.Random) -> str:
     """Kills a worker, a pool, or everything at once."""
-    victim = draw.choice(["worker", "pool", "everything"])
     made = list(workers(study).values())
-    if victim == "worker" and made:
+    victim = draw.choice(["worker", "pool", "everything"] if made else ["pool", "everything"])
+    if victim == "worker":
         kill(draw.choice(made))
-    elif victim != "worker":
+    else:
         chosen = pools if victim == "everything" else [draw.choice(pools)]
         for pool in chosen:
             pool.kill()
