@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from sndqn.console import clock
 from sndqn.study.arms import shown
 from sndqn.study.report.charts import number
@@ -50,7 +52,24 @@ def notes_of(results: Results) -> list[str]:
             f"{len(best)} of {len(results.runs)} runs keep the best network of the evaluations on "
             "the way (keep_best), not the last: their scores are of a maximum."
         )
+    for arm in results.arms:
+        gaps = [gap for run in results.runs if run.arm == arm and (gap := _gap_of_copies(run))]
+        if gaps:
+            runs = f"{len(gaps)} {'run' if len(gaps) == 1 else 'runs'}"
+            notes.append(
+                f"{arm}: its target network is not a copy of the online one after an update that "
+                f"copies it: Q-values differ by up to {number(max(gaps))} on average ({runs}). "
+                "Something in it is not copied."
+            )
     return notes
+
+
+def _gap_of_copies(run: RunResult) -> float:
+    """Returns how far a target network was from the online one it should have been a copy of."""
+    gaps = run.course.totals.get("target_gap_after_sync")
+    if gaps is None or run.settings["tau"] != 1:
+        return 0.0
+    return float(np.nan_to_num(gaps.values).max())
 
 
 def protocol_words(run: RunResult) -> str | None:

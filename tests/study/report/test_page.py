@@ -249,6 +249,19 @@ def test_what_could_not_be_read_is_named(study: Path, tmp_path: Path) -> None:
     assert "metrics.jsonl: line 1: expected JSON" in page.text()
 
 
+@pytest.mark.parametrize(
+    ("tau", "gap", "said"), [(1.0, 0.25, True), (1.0, 0.0, False), (0.5, 0.25, False)]
+)
+def test_a_target_network_that_is_no_copy_is_said(
+    tmp_path: Path, tau: float, gap: float, said: bool
+) -> None:
+    run = make_run(tmp_path / "run", tau=tau)
+    lines = [{"timesteps": 1000, "target_gap_after_sync": at, "layers": {}} for at in (0.0, gap)]
+    (run / "diagnostics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    _, page = page_of(run)
+    assert ("Q-values differ by up to 0.25 on average (1 run)" in page.text()) == said
+
+
 def test_a_live_page_loads_itself_again(study: Path) -> None:
     _, page = page_of(study, refresh=20)
     refresh = [a["content"] for _, a in page.tags if a.get("http-equiv") == "refresh"]
