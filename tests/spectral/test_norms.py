@@ -228,7 +228,7 @@ def test_converged_convolution_layer_has_the_exact_norm(
         layer.weight.copy_(weight)
     # From an arbitrary start: vectors of another weight may be orthogonal to this one's.
     generator = torch.Generator().manual_seed(0)
-    layer.running_u.copy_(torch.randn(layer.running_u.shape, generator=generator))
+    layer.running_v.copy_(torch.randn(layer.running_v.shape, generator=generator))
     layer.power_iteration(500)
     truth = true_convolution_norm(layer.weight.detach().double(), geometry)
     assert float(layer.running_sigma) == pytest.approx(truth, rel=1e-2)

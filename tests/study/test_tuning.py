@@ -124,7 +124,7 @@ def test_a_tuning_that_is_killed_goes_on_and_ends_with_the_best_on_fresh_seeds(
     tmp_path: Path,
 ) -> None:
     folder, file = tmp_path / "tuning", tmp_path / "tune.yaml"
-    file.write_text(json.dumps(CONTENT))
+    file.write_text(json.dumps({**CONTENT, "arms": {"sn": {"sn_layers": "-2"}}}))
     killed = start(folder, "--file", file, "--jobs", 1)
     wait_until(lambda: any(folder.glob("trials/*/runs/*/metrics.jsonl")))
     os.killpg(killed.pid, signal.SIGKILL)
@@ -135,14 +135,10 @@ def test_a_tuning_that_is_killed_goes_on_and_ends_with_the_best_on_fresh_seeds(
     output, _ = done.communicate(timeout=300)
     assert done.returncode == 0, output
     tuning = TuningFolder.open(folder)
-    for arm in ("none", "sn"):
-        trials = tuning.optuna_study(arm).get_trials(deepcopy=False)
-        assert len(trials) == 2
-        assert all(trial.state.is_finished() for trial in trials)
-        assert [trial.user_attrs["random"] for trial in trials] == [True, True]
-        for trial in trials:
-            assert f"{arm}-{trial.number:04d}" in {path.name for path in folder.glob("trials/*")}
-    assert begun <= {path.name for path in folder.glob("trials/*")}
+    trials = tuning.optuna_study("sn").get_trials(deepcopy=False)
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "COMPLETE"]
+    assert [trial.user_attrs["random"] for trial in trials] == [True, True]
+    assert {path.name for path in folder.glob("trials/*")} == {"sn-0000", "sn-0001"} >= begun
 
     best, study = best_of(tuning), Study.open(folder / "best")
     assert {run.seed for run in study.runs} == {7}
