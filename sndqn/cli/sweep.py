@@ -287,6 +287,7 @@ def _make_all(study: "Study", arguments: argparse.Namespace, console: "Console")
     if failures:
         say(console, f"To try them again: sndqn sweep {study.path} --retry")
         raise SystemExit(1)
+    say(console, f"Next: sndqn report {study.path}", style="bold")
 
 
 def _place(arguments: argparse.Namespace, code: Sequence[str]) -> "Place":

@@ -184,6 +184,7 @@ def _say_result(folder: "TuningFolder", console: "Console") -> None:
         "of the same settings. tolerance: share of the settings drawn at random that reach 90 % of "
         "the arm's best, and of the best of all arms. In brackets: 95 % intervals",
     )
+    say(console, f"Next: sndqn report {study.path}", style="bold")
 
 
 def _shown(estimate: Any, digits: int) -> str:
