@@ -50,6 +50,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecFrameStack
 from torch import Tensor, nn
 
 import sndqn
+from sndqn.algorithms.acceleration import find_acceleration
 from sndqn.envs import make_env, make_vec_env, resolve_env
 from sndqn.policies import SNDQNPolicy, minatar_cnn, nature_cnn
 from sndqn.runs.folder import provenance
@@ -233,6 +234,9 @@ def work(pipe: Connection, name: str, label: str, total: int, device: str, threa
     """Runs in a contender's process: does what it is told and answers with a rate."""
     torch.set_flush_denormal(True)
     torch.set_num_threads(threads)
+    acceleration = find_acceleration()
+    if acceleration is not None and label.partition(" ")[0] in ("sndqn", "preset"):
+        acceleration.keep_freed_memory()  # as `sndqn train` does
     contender = make(name, label, total, device)
     contender.model.learn(LEARNING_STARTS + 200, log_interval=None)
     pipe.send(contender.steps_per_update)

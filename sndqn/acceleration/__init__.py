@@ -11,6 +11,7 @@ from torch import Tensor
 from sndqn.acceleration.capture import CapturedUpdates
 from sndqn.acceleration.compiled_update import CompiledUpdate
 from sndqn.acceleration.interface import Update
+from sndqn.acceleration.memory import keep_freed_memory
 from sndqn.acceleration.threads import ThreadsCallback, choose_threads
 from sndqn.replay import Batch
 
@@ -19,6 +20,7 @@ __all__ = [
     "accelerate",
     "choose_threads",
     "compiler_available",
+    "keep_freed_memory",
 ]
 
 

@@ -58,6 +58,9 @@ class Package(Protocol):
     def compiler_available(self) -> bool:
         """Says whether there is a C++ compiler."""
 
+    def keep_freed_memory(self) -> None:
+        """Makes the C library keep freed memory, in the whole process."""
+
     def choose_threads(self, models: Iterable[Any]) -> None:
         """Sets torch's threads to one where more do not make these algorithms' updates faster."""
 

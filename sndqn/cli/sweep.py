@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from sndqn.cli.options import Parser, add_code, fail, make_console, use_code
-from sndqn.cli.train import add_settings, typed_value
+from sndqn.cli.train import add_settings, keep_freed_memory, typed_value
 from sndqn.console import clock, say
 from sndqn.errors import RunInUseError
 
@@ -253,6 +253,7 @@ def _make_one(path: Path, name: str) -> None:
     from sndqn.study.worker import make_run
 
     end_with_parent()
+    keep_freed_memory()
     study = Study.open(path)
     try:
         make_run(study, study.find(name), make_console())

@@ -62,6 +62,7 @@ def _train(config: str | None, flags: dict[str, Any]) -> None:
 
     from sndqn.training.run import train
 
+    keep_freed_memory()
     console = make_console()
     path = train(resolved, console, flags).path
     code = [f" --import {module}" for module in resolved.imports]
@@ -78,8 +79,18 @@ def _resume(path: str, flags: dict[str, Any]) -> None:
 
     from sndqn.training.run import resume
 
+    keep_freed_memory()
     console = make_console()
     say(console, f"Next: sndqn replay {resume(path, console).path}", style="bold")
+
+
+def keep_freed_memory() -> None:
+    """Makes updates allocate faster: for a process that trains and does nothing else."""
+    from sndqn.algorithms.acceleration import find_acceleration
+
+    acceleration = find_acceleration()
+    if acceleration is not None:
+        acceleration.keep_freed_memory()
 
 
 def add_settings(parser: Parser, without: Collection[str] = ()) -> None:
