@@ -54,7 +54,17 @@ def test_every_path_that_a_page_names_is_there(page: Path) -> None:
         assert (ROOT / path).exists() or (ROOT / "sndqn" / path).exists(), path
 
 
-def test_every_page_and_measurement_is_reached_from_readme() -> None:
+def test_every_page_and_measurement_is_reached_from_readme_by_links() -> None:
+    reached, new = set(), {PAGES[0].resolve()}
+    while new:
+        reached |= new
+        linked = {
+            (page.parent / link).resolve()
+            for page in new
+            for link in re.findall(r"\]\(([^)\s#]+)", page.read_text())
+            if not link.startswith("http")
+        }
+        new = {path for path in linked - reached if path.suffix == ".md"}
+    assert not {page.resolve() for page in PAGES} - reached
     text = "".join(page.read_text() for page in PAGES)
-    assert all(page.relative_to(ROOT).as_posix() in PAGES[0].read_text() for page in PAGES[1:])
     assert all(path.name in text for path in (ROOT / "docs" / "data").iterdir())
