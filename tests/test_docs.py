@@ -65,6 +65,7 @@ def test_every_page_and_measurement_is_reached_from_readme_by_links() -> None:
             if not link.startswith("http")
         }
         new = {path for path in linked - reached if path.suffix == ".md"}
-    assert not {page.resolve() for page in PAGES} - reached
+    missing = {page.resolve().relative_to(ROOT).as_posix() for page in PAGES if page not in reached}
+    assert not missing, "link them in docs/index.md, or in the README.md of their folder"
     text = "".join(page.read_text() for page in PAGES)
     assert all(path.name in text for path in (ROOT / "docs" / "data").iterdir())

@@ -39,18 +39,19 @@ def make_q_network(
         spec: The network; by default what fits the observations, with SN on layer -2.
         normalize_images: Whether images, uint8, are divided by 255.
         **arguments: What differs from that:
-            torso: "mlp", "nature_cnn", "minatar_cnn", "impala_cnn", "combined" (Dict
-                observations); a Stable-Baselines3 features extractor class; or a module with
-                `features_dim`. By default what fits the observations.
-            torso_kwargs: Further arguments of the torso.
-            head: "linear", "categorical", "quantile" or "implicit_quantile".
-            head_kwargs: Further arguments of the head: `dueling`, `noisy` and the head's own.
-            net_arch: Hidden layers between torso and output; (64, 64), or none after a CNN.
-            activation_fn: Activation of those layers.
-            initializer: Initial weights, see `sndqn.networks.initializers`.
-            sn_layers: Which weight layers are normalised, "-2"; and `sn_bound`, `sn_mode`,
-                `sn_conv_norm`, `sn_power_iterations`, `sn_grad_through_norm`, `sn_scheduler`,
-                `sn_scheduler_form`, `sn_scheduler_one_sided`: see `SpectralSettings`.
+
+            - `torso`: "mlp", "nature_cnn", "minatar_cnn", "impala_cnn", "combined" (Dict
+              observations); a Stable-Baselines3 features extractor class; or a module with
+              `features_dim`. By default what fits the observations.
+            - `torso_kwargs`: Further arguments of the torso.
+            - `head`: "linear", "categorical", "quantile" or "implicit_quantile".
+            - `head_kwargs`: Further arguments of the head: `dueling`, `noisy` and the head's own.
+            - `net_arch`: Hidden layers between torso and output; (64, 64), or none after a CNN.
+            - `activation_fn`: Activation of those layers.
+            - `initializer`: Initial weights, see `sndqn.networks.initializers`.
+            - `sn_layers`: Which weight layers are normalised, "-2"; and `sn_bound`, `sn_mode`,
+              `sn_conv_norm`, `sn_power_iterations`, `sn_grad_through_norm`, `sn_scheduler`,
+              `sn_scheduler_form`, `sn_scheduler_one_sided`: see `SpectralSettings`.
 
     Raises:
         UnsupportedSpaceError: Actions that are not Discrete; an image with its channels last.

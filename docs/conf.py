@@ -1,0 +1,156 @@
+"""How Sphinx makes the site of these pages: `./scripts/docs.sh`.
+
+The pages stay plain Markdown, as GitHub shows them. What a site needs beyond that is made here,
+from the pages themselves: the navigation from the lists of `index.md`, and the API reference from
+the docstrings of the modules in `API`.
+"""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS.parent))
+
+project = "sndqn"
+copyright = "the authors of sndqn"
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+]
+exclude_patterns = ["_build"]
+
+html_theme = "furo"
+html_title = "sndqn"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sphinx = False
+pygments_style = "friendly"
+pygments_dark_style = "github-dark"
+
+# Anchors as GitHub makes them, down to this level of headings.
+myst_heading_anchors = 4
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+# In docstrings `name` is code.
+default_role = "literal"
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+autosummary_generate = False
+
+# The modules whose public names people import, in the order of the reference.
+API = [
+    "sndqn",
+    "sndqn.api",
+    "sndqn.spectral",
+    "sndqn.spectral.schedulers",
+    "sndqn.networks",
+    "sndqn.policies",
+    "sndqn.contrib",
+    "sndqn.algorithms",
+    "sndqn.replay",
+    "sndqn.targets",
+    "sndqn.losses",
+    "sndqn.optimizers",
+    "sndqn.envs",
+    "sndqn.diagnostics",
+    "sndqn.agents",
+    "sndqn.training.config",
+    "sndqn.study.scores",
+    "sndqn.study.statistics",
+    "sndqn.study.significance",
+    "sndqn.study.equivalence",
+    "sndqn.errors",
+]
+
+
+def write_api(app: Sphinx) -> None:
+    """Writes a page for each module of `API` into `api/`, where git ignores them."""
+    for name in API:
+        page = DOCS / "api" / f"{name}.rst"
+        text = "\n".join([name, "=" * len(name), "", f".. automodule:: {name}", *members(name), ""])
+        if not page.is_file() or page.read_text() != text:
+            page.write_text(text)
+
+
+def members(name: str) -> list[str]:
+    """Gives the directives for a module's public names; of those of another page, links."""
+    module = importlib.import_module(name)
+    if name != "sndqn":
+        return ["   :members:"]
+    homes = {public: getattr(module, public).__module__ for public in module.__all__}
+    own = [public for public, home in homes.items() if home == name]
+    rows = [f"   ~{page(home)}.{public}" for public, home in homes.items() if home != name]
+    return [f"   :members: {', '.join(own)}", "", ".. autosummary::", "", *rows]
+
+
+def page(home: str) -> str:
+    """Gives the module of `API` whose page describes what `home` defines, as seen from sndqn."""
+    name = max((name for name in API[1:] if f"{home}.".startswith(f"{name}.")), key=len)
+    return name.removeprefix("sndqn.")
+
+
+def plain(app: Sphinx, *of: object) -> None:
+    """Has a docstring's text mean itself: |x|, a*b and x_ are mathematics here, no markup."""
+    *_, lines = of
+    for number, line in enumerate(lines):
+        pieces = line.split("`")  # every second one is code
+        pieces[::2] = [re.sub(r"([|*]|(?<=\w)_(?!\w))", r"\\\1", piece) for piece in pieces[::2]]
+        lines[number] = "`".join(pieces)
+
+
+def toctree(caption: str, pages: list[str], *, glob: bool = False) -> str:
+    """Gives a hidden list of pages, which makes them a part of the navigation."""
+    options = [f":caption: {caption}"] if caption else []
+    options += [":hidden:", ":maxdepth: 2", *([":glob:"] if glob else [])]
+    return "\n".join(["", "", "```{toctree}", *options, "", *pages, "```", ""])
+
+
+def navigation(index: str) -> str:
+    """Makes the navigation of the lists in `index.md`: a part for each heading, in its order."""
+    parts = re.split(r"^## (.*)\n", index, flags=re.MULTILINE)[1:]
+    trees = []
+    for heading, body in zip(parts[::2], parts[1::2], strict=True):
+        links = re.findall(r"^- \[([^]]*)\]\(([^)#]+)\.md\)", body, re.MULTILINE)
+        trees += [toctree(heading, [f"{title} <{name}>" for title, name in links])] if links else []
+    return "".join(trees)
+
+
+def inside(match: re.Match[str], page: Path) -> str:
+    """Leaves of a link to a folder, or out of docs/, its words: the site has pages and files."""
+    words, target = match[1], match[2]
+    leads = (page.parent / target.partition("#")[0]).resolve()
+    return words if leads.is_dir() or not leads.is_relative_to(DOCS) else match[0]
+
+
+def adapt(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Adds to a page as it is read what the site needs beyond Markdown."""
+    page = DOCS / f"{docname}.md"
+    if not page.is_file():
+        return
+    link = r"(?<!!)\[([^]]+)\]\((?![a-z]+:|#)([^)\s]+)\)"
+    text = re.sub(link, lambda match: inside(match, page), source[0])
+    if docname == "index":
+        text += navigation(text)
+    elif docname == "api/README":
+        text += toctree("", API)
+    elif page.name == "README.md" and len(list(page.parent.glob("*.md"))) > 1:
+        # The page of a folder: all others in it belong to it.
+        text += toctree("", ["*"], glob=True)
+    source[0] = text
+
+
+def setup(app: Sphinx) -> None:
+    """Joins the functions above to Sphinx."""
+    app.connect("builder-inited", write_api)
+    app.connect("autodoc-process-docstring", plain, priority=100)  # before napoleon
+    app.connect("source-read", adapt)
