@@ -10,7 +10,10 @@ import re
 import sys
 from pathlib import Path
 
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
+from sphinx.writers.html5 import HTML5Translator
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS.parent))
@@ -34,6 +37,8 @@ html_show_sphinx = False
 pygments_style = "friendly"
 pygments_dark_style = "github-dark"
 
+myst_enable_extensions = ["dollarmath"]
+html_math_renderer = "mathml"
 # Anchors as GitHub makes them, down to this level of headings.
 myst_heading_anchors = 4
 
@@ -149,8 +154,18 @@ def adapt(app: Sphinx, docname: str, source: list[str]) -> None:
     source[0] = text
 
 
+def math(translator: HTML5Translator, node: nodes.Element) -> None:
+    """Writes mathematics as MathML, which browsers show without a script from another server."""
+    block = isinstance(node, nodes.math_block)
+    translator.body.append(tex2mathml(node.astext(), as_block=block))
+    raise nodes.SkipNode
+
+
 def setup(app: Sphinx) -> None:
     """Joins the functions above to Sphinx."""
+    app.add_html_math_renderer(
+        "mathml", inline_renderers=(math, None), block_renderers=(math, None)
+    )
     app.connect("builder-inited", write_api)
     app.connect("autodoc-process-docstring", plain, priority=100)  # before napoleon
     app.connect("source-read", adapt)
