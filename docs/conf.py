@@ -11,8 +11,11 @@ import sys
 from pathlib import Path
 
 from docutils import nodes
+from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
 
 DOCS = Path(__file__).parent
@@ -113,10 +116,9 @@ def plain(app: Sphinx, *of: object) -> None:
         lines[number] = "`".join(pieces)
 
 
-def toctree(caption: str, pages: list[str], *, glob: bool = False) -> str:
+def toctree(caption: str, pages: list[str]) -> str:
     """Gives a hidden list of pages, which makes them a part of the navigation."""
-    options = [f":caption: {caption}"] if caption else []
-    options += [":hidden:", ":maxdepth: 2", *([":glob:"] if glob else [])]
+    options = [*([f":caption: {caption}"] if caption else []), ":hidden:", ":maxdepth: 2"]
     return "\n".join(["", "", "```{toctree}", *options, "", *pages, "```", ""])
 
 
@@ -148,16 +150,26 @@ def adapt(app: Sphinx, docname: str, source: list[str]) -> None:
         text += navigation(text)
     elif docname == "api/README":
         text += toctree("", API)
-    elif page.name == "README.md" and len(list(page.parent.glob("*.md"))) > 1:
-        # The page of a folder: all others in it belong to it.
-        text += toctree("", ["*"], glob=True)
+    elif page.name == "README.md":  # the page of a folder: all others in it belong to it
+        linked = re.findall(r"\]\(([\w-]+)\.md[)#]", text)
+        others = sorted(other.stem for other in page.parent.glob("*.md") if other != page)
+        text += toctree("", list(dict.fromkeys([*linked, *others])))
     source[0] = text
+
+
+def listing(app: Sphinx, env: BuildEnvironment, *of: object) -> list[str]:
+    """Gives the pages that list others: made anew each time, as others may have come."""
+    return [name for name in env.found_docs if name == "index" or name.endswith("/README")]
 
 
 def math(translator: HTML5Translator, node: nodes.Element) -> None:
     """Writes mathematics as MathML, which browsers show without a script from another server."""
     block = isinstance(node, nodes.math_block)
-    translator.body.append(tex2mathml(node.astext(), as_block=block))
+    text = node.astext().replace(r"\dots", r"\ldots")
+    try:
+        translator.body.append(tex2mathml(text, as_block=block))
+    except MathError as error:
+        logging.getLogger(__name__).warning("%s: %s", text, error, location=node)
     raise nodes.SkipNode
 
 
@@ -168,4 +180,5 @@ def setup(app: Sphinx) -> None:
     )
     app.connect("builder-inited", write_api)
     app.connect("autodoc-process-docstring", plain, priority=100)  # before napoleon
+    app.connect("env-get-outdated", listing)
     app.connect("source-read", adapt)
