@@ -171,6 +171,10 @@ class Environment(Section):
     """Frames after which a game is cut (Atari)."""
     full_action_space: bool | None = None
     """All 18 actions instead of the game's own (Atari)."""
+    screen_size: Int | None = Field(None, gt=0)
+    """Height and width of a frame in pixels; 84 by default, less is faster (Atari)."""
+    frame_stack: Int | None = Field(None, gt=0)
+    """Frames in an observation (Atari)."""
     minimal_actions: bool | None = None
     """The game's own actions instead of all six (MinAtar)."""
     n_channels: Int | None = Field(None, ge=0)

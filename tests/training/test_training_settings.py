@@ -42,7 +42,6 @@ SHARES = {
 }
 # Arguments that the configuration leaves at their defaults.
 FIXED = {"n_cosines"}
-FIXED_ENVIRONMENT = {"frame_stack", "screen_size"}
 
 
 def arguments_of(algorithm: type[Any], package: str = "") -> set[str]:
@@ -86,7 +85,7 @@ def test_every_setting_of_an_environment_is_one_of_some_suite_and_the_other_way_
     kinds = (AtariSettings, MinAtarSettings, ControlSettings)
     fields = {field.name for kind in kinds for field in dataclasses.fields(kind)}
     from_the_name = {"game", "env_id", "modules", "wrappers", "arranged"}
-    assert set(Environment.model_fields) == fields - from_the_name - FIXED_ENVIRONMENT
+    assert set(Environment.model_fields) == fields - from_the_name
 
 
 def test_every_setting_of_a_network_is_one_of_its_description_and_the_other_way_round() -> None:
