@@ -168,7 +168,7 @@ def _torso(
     if convolutions and convolutions[0].shape[-1] == 3:
         return "minatar_cnn", {**units, "channels": [len(kernel) for kernel in convolutions]}
     if convolutions:
-        return "nature_cnn", units
+        return "der_cnn" if convolutions[0].shape[-1] == 5 else "nature_cnn", units
     hidden = own.get("layers.1.weight")
     return "mlp", {} if hidden is None else {"features_dim": len(hidden)}
 

@@ -12,11 +12,12 @@ from sndqn.networks.heads import (
 from sndqn.networks.noisy import NoisyLinear
 from sndqn.networks.q_network import QNetwork
 from sndqn.networks.spec import NetworkSpec, SpectralSettings
-from sndqn.networks.torsos import MLP, ImpalaCNN, MinAtarCNN, NatureCNN
+from sndqn.networks.torsos import MLP, DataEfficientCNN, ImpalaCNN, MinAtarCNN, NatureCNN
 
 __all__ = [
     "MLP",
     "CategoricalHead",
+    "DataEfficientCNN",
     "DuelingHead",
     "ImpalaCNN",
     "ImplicitQuantileHead",

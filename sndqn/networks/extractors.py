@@ -25,6 +25,7 @@ from sndqn.networks.torsos import (
     MINATAR_SIDE,
     MLP,
     NATURE_SIDE,
+    DataEfficientCNN,
     ImpalaCNN,
     MinAtarCNN,
     NatureCNN,
@@ -57,6 +58,7 @@ _UNITS = {"features_dim": whole(0, MAX_SIZE)}
 TORSOS: dict[str, TorsoPart] = {
     "mlp": TorsoPart(MLP, _UNITS, takes="array"),
     "nature_cnn": TorsoPart(NatureCNN, _UNITS),
+    "der_cnn": TorsoPart(DataEfficientCNN, _UNITS),
     "minatar_cnn": TorsoPart(MinAtarCNN, {**_UNITS, "channels": wholes(MAX_LAYERS, MAX_SIZE)}),
     "impala_cnn": TorsoPart(
         ImpalaCNN, {**_UNITS, "width": whole(1, 1024), "pool": either(whole(1, 1024), None)}

@@ -40,7 +40,7 @@ def make_q_network(
         normalize_images: Whether images, uint8, are divided by 255.
         **arguments: What differs from that:
 
-            - `torso`: "mlp", "nature_cnn", "minatar_cnn", "impala_cnn", "combined" (Dict
+            - `torso`: "mlp", "nature_cnn", "der_cnn", "minatar_cnn", "impala_cnn", "combined" (Dict
               observations); a Stable-Baselines3 features extractor class; or a module with
               `features_dim`. By default what fits the observations.
             - `torso_kwargs`: Further arguments of the torso.

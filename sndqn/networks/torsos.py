@@ -18,6 +18,7 @@ from sndqn.errors import ConfigError, UnsupportedSpaceError
 # The smallest images that a torso takes.
 NATURE_SIDE = 36
 MINATAR_SIDE = 3
+DER_SIDE = 25
 
 
 class MLP(nn.Module):
@@ -67,11 +68,7 @@ class NatureCNN(nn.Module):
 
     def __init__(self, input_shape: Sequence[int], features_dim: int = 512) -> None:
         super().__init__()
-        if min(input_shape[1:]) < NATURE_SIDE:
-            raise UnsupportedSpaceError(
-                f"the Nature CNN needs images of at least {NATURE_SIDE} x {NATURE_SIDE}, found "
-                f"{tuple(input_shape)}: resize them, or choose another torso"
-            )
+        _require_side("the Nature CNN", NATURE_SIDE, input_shape)
         self.cnn = nn.Sequential(
             nn.Conv2d(input_shape[0], 32, kernel_size=8, stride=4),
             nn.ReLU(),
@@ -89,6 +86,42 @@ class NatureCNN(nn.Module):
     def forward(self, observation: Tensor) -> Tensor:
         """Maps (batch, channels, height, width) to (batch, features_dim)."""
         # Channels last: convolutions take about half the time.
+        images = observation.contiguous(memory_format=torch.channels_last)
+        features: Tensor = self.linear(self.cnn(images))
+        return features
+
+
+class DataEfficientCNN(nn.Module):
+    """The small network of data-efficient Rainbow: two 5x5 convolutions, of stride 5.
+
+    Args:
+        input_shape: (channels, height, width), at least 25 x 25.
+        features_dim: Units of the last layer; 0 leaves it out.
+
+    Raises:
+        UnsupportedSpaceError: Smaller images.
+
+    Source: van Hasselt et al., NeurIPS 2019 (arXiv 1906.05243), in the sizes of Kaixhin/Rainbow.
+    """
+
+    def __init__(self, input_shape: Sequence[int], features_dim: int = 256) -> None:
+        super().__init__()
+        _require_side("the data-efficient CNN", DER_SIDE, input_shape)
+        self.cnn = nn.Sequential(
+            nn.Conv2d(input_shape[0], 32, kernel_size=5, stride=5),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, kernel_size=5, stride=5),
+            nn.ReLU(),
+            nn.Flatten(),
+        )
+        self.cnn.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        n_flat = flattened_size(self.cnn, input_shape)
+        self.features_dim = features_dim or n_flat
+        self.linear = dense_layer(n_flat, features_dim)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Maps (batch, channels, height, width) to (batch, features_dim)."""
+        # Channels last, as in NatureCNN.
         images = observation.contiguous(memory_format=torch.channels_last)
         features: Tensor = self.linear(self.cnn(images))
         return features
@@ -202,6 +235,15 @@ def _stage(n_in: int, n_out: int) -> nn.Sequential:
             residual=nn.Sequential(_ResidualBlock(n_out), _ResidualBlock(n_out)),
         )
     )
+
+
+def _require_side(torso: str, side: int, input_shape: Sequence[int]) -> None:
+    """Refuses images that are smaller than a torso takes."""
+    if min(input_shape[1:]) < side:
+        raise UnsupportedSpaceError(
+            f"{torso} needs images of at least {side} x {side}, found "
+            f"{tuple(input_shape)}: resize them, or choose another torso"
+        )
 
 
 def dense_layer(n_flat: int, features_dim: int) -> nn.Module:

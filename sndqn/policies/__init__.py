@@ -5,7 +5,7 @@ Stable-Baselines3's own: saving, loading, parameters, optimisers, features extra
 policies for sb3-contrib's QRDQN are in `sndqn.contrib`.
 """
 
-from sndqn.networks.extractors import impala_cnn, minatar_cnn, mlp, nature_cnn
+from sndqn.networks.extractors import der_cnn, impala_cnn, minatar_cnn, mlp, nature_cnn
 from sndqn.policies.base import SpectralPolicyMixin
 from sndqn.policies.dqn import (
     POLICIES,
@@ -26,6 +26,7 @@ __all__ = [
     "SNQNetwork",
     "SigmaCallback",
     "SpectralPolicyMixin",
+    "der_cnn",
     "impala_cnn",
     "minatar_cnn",
     "mlp",

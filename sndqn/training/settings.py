@@ -190,11 +190,11 @@ class Network(Section):
 
     heading = "network"
 
-    torso: Literal["auto", "mlp", "nature_cnn", "minatar_cnn", "impala_cnn"] = "auto"
+    torso: Literal["auto", "mlp", "nature_cnn", "der_cnn", "minatar_cnn", "impala_cnn"] = "auto"
     """Network before the head; auto takes what fits the observations."""
     features_dim: Int | None = Field(None, ge=0, le=MAX_SIZE)
-    """Units of the torso's last layer: 512 (nature_cnn), 256 (impala_cnn), 128 (minatar_cnn), 0
-    (mlp); 0 leaves it out."""
+    """Units of the torso's last layer: 512 (nature_cnn), 256 (der_cnn, impala_cnn), 128
+    (minatar_cnn), 0 (mlp); 0 leaves it out."""
     width: Int | None = Field(None, gt=0, le=1024)
     """Factor on the channels of impala_cnn: 1."""
     pool: Int | None = Field(None, gt=0, le=1024)

@@ -60,6 +60,7 @@ def test_agents_of_every_head_load_to_the_same(algo: str, dueling: bool, noisy: 
     ("spec", "env"),
     [
         (NetworkSpec("nature_cnn", spectral=SpectralSettings("all")), "Breakout"),
+        (NetworkSpec("der_cnn", spectral=SpectralSettings("convs")), "Breakout"),
         (NetworkSpec("impala_cnn", spectral=SpectralSettings("-2")), "Breakout"),
         (NetworkSpec("impala_cnn", {"features_dim": 8, "pool": 6, "width": 1}), "Breakout"),
         (NetworkSpec("minatar_cnn", spectral=SpectralSettings("all")), "MinAtar/Breakout"),

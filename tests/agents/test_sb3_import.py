@@ -28,7 +28,7 @@ from sndqn.agents.sb3_import import MAX_BYTES, import_sb3
 from sndqn.agents.told import Told
 from sndqn.envs import AtariSettings, ControlSettings, EnvSettings, MinAtarSettings, make_env
 from sndqn.errors import AgentFileError
-from sndqn.policies import impala_cnn, minatar_cnn, mlp, nature_cnn
+from sndqn.policies import der_cnn, impala_cnn, minatar_cnn, mlp, nature_cnn
 
 CARTPOLE = ControlSettings()
 
@@ -91,6 +91,13 @@ OWN: list[tuple[str, EnvSettings, str, dict[str, Any], dict[str, Any]]] = [
             "features_extractor_kwargs": {"channels": [8, 6], "features_dim": 32},
             "sn_layers": "convs",
         },
+        {},
+    ),
+    (
+        "DQN",
+        ATARI,
+        "SNCnnPolicy",
+        {"features_extractor_class": der_cnn, "features_extractor_kwargs": {"features_dim": 16}},
         {},
     ),
     (

@@ -21,6 +21,7 @@ VECTOR = spaces.Box(-1, 1, (4,))
 OBSERVATIONS = {
     "mlp": VECTOR,
     "nature_cnn": IMAGE,
+    "der_cnn": IMAGE,
     "minatar_cnn": spaces.Box(0, 1, (4, 10, 10), np.float32),
     "impala_cnn": IMAGE,
     "combined": spaces.Dict({"pixels": IMAGE, "speed": VECTOR, "place": spaces.Discrete(5)}),

@@ -371,7 +371,8 @@ class TestRefusals:
 
     def test_an_unknown_torso(self) -> None:
         with pytest.raises(
-            ConfigError, match="expected one of mlp, nature_cnn, minatar_cnn, impala_cnn, combined"
+            ConfigError,
+            match="expected one of mlp, nature_cnn, der_cnn, minatar_cnn, impala_cnn, combined",
         ):
             make_q_network(VECTOR, ACTIONS, torso="resnet")
 

@@ -25,7 +25,7 @@ from sndqn.networks.heads import HEADS
 VECTOR = spaces.Box(-1, 1, (5,), np.float32)
 IMAGE = spaces.Box(0, 255, (2, 36, 36), np.uint8)
 ACTIONS = spaces.Discrete(3)
-CNNS = {"nature_cnn": 512, "minatar_cnn": 128, "impala_cnn": 256}
+CNNS = {"nature_cnn": 512, "der_cnn": 256, "minatar_cnn": 128, "impala_cnn": 256}
 
 
 @pytest.mark.parametrize("name", TORSOS)

@@ -8,7 +8,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sndqn.errors import ConfigError
-from sndqn.networks.torsos import MLP, ImpalaCNN, MinAtarCNN, NatureCNN, flattened_size
+from sndqn.networks.torsos import (
+    MLP,
+    DataEfficientCNN,
+    ImpalaCNN,
+    MinAtarCNN,
+    NatureCNN,
+    flattened_size,
+)
 from sndqn.spectral import normalize_layers, select_layers, weight_layers
 
 
@@ -19,6 +26,7 @@ from sndqn.spectral import normalize_layers, select_layers, weight_layers
         (MLP((3, 2), hidden=(7, 5)), (3, 2), 5),
         (NatureCNN((4, 84, 84)), (4, 84, 84), 512),
         (NatureCNN((1, 36, 36), features_dim=16), (1, 36, 36), 16),
+        (DataEfficientCNN((4, 84, 84)), (4, 84, 84), 256),
         (MinAtarCNN((6, 10, 10)), (6, 10, 10), 128),
         (MinAtarCNN((6, 10, 10), channels=(32, 32, 32, 32)), (6, 10, 10), 128),
         (ImpalaCNN((4, 84, 84)), (4, 84, 84), 256),
@@ -31,6 +39,7 @@ from sndqn.spectral import normalize_layers, select_layers, weight_layers
         "mlp",
         "nature",
         "small nature",
+        "data-efficient",
         "minatar",
         "deep minatar",
         "impala",
@@ -59,6 +68,15 @@ def test_nature_has_the_published_number_of_parameters() -> None:
     assert sum(p.numel() for p in NatureCNN((4, 84, 84)).parameters()) == 1_684_128
 
 
+def test_the_data_efficient_cnn_is_that_of_the_paper() -> None:
+    kernels = [
+        (c.out_channels, c.kernel_size, c.stride)
+        for c in DataEfficientCNN((4, 84, 84)).cnn
+        if isinstance(c, nn.Conv2d)
+    ]
+    assert kernels == [(32, (5, 5), (5, 5)), (64, (5, 5), (5, 5))]
+
+
 def test_layers_are_registered_in_forward_order() -> None:
     order = [entry.name for entry in weight_layers(MinAtarCNN((4, 10, 10), channels=(8, 8)))]
     assert order == ["cnn.0", "cnn.2", "linear.0"]
@@ -75,12 +93,13 @@ def test_counting_outputs_draws_nothing_from_the_global_random_state() -> None:
     ("torso", "shape", "features"),
     [
         (NatureCNN((4, 84, 84), features_dim=0), (4, 84, 84), 64 * 7 * 7),
+        (DataEfficientCNN((4, 84, 84), features_dim=0), (4, 84, 84), 576),
         (MinAtarCNN((4, 10, 10), features_dim=0), (4, 10, 10), 16 * 8 * 8),
         (ImpalaCNN((4, 84, 84), features_dim=0), (4, 84, 84), 32 * 11 * 11),
         (ImpalaCNN((4, 10, 10), features_dim=0), (4, 10, 10), 32 * 2 * 2),
         (ImpalaCNN((4, 84, 84), width=2, pool=6, features_dim=0), (4, 84, 84), 64 * 6 * 6),
     ],
-    ids=["nature", "minatar", "impala", "impala on a grid", "beyond the rainbow"],
+    ids=["nature", "data-efficient", "minatar", "impala", "impala on a grid", "beyond the rainbow"],
 )
 def test_without_a_dense_layer_the_features_are_the_flattened_convolutions(
     torso: NatureCNN | MinAtarCNN | ImpalaCNN, shape: tuple[int, ...], features: int
@@ -91,7 +110,7 @@ def test_without_a_dense_layer_the_features_are_the_flattened_convolutions(
     assert torso(torch.rand(2, *shape)).shape == (2, features)
 
 
-@pytest.mark.parametrize("torso", [NatureCNN, MinAtarCNN, ImpalaCNN])
+@pytest.mark.parametrize("torso", [NatureCNN, DataEfficientCNN, MinAtarCNN, ImpalaCNN])
 def test_the_dense_layer_is_all_that_no_units_leave_out(torso: type[nn.Module]) -> None:
     whole, bare = torso((2, 40, 40)), torso((2, 40, 40), features_dim=0)
     convolutions = {k: v for k, v in whole.state_dict().items() if not k.startswith("linear.")}

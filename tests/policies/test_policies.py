@@ -34,6 +34,7 @@ from sndqn.policies import (
     SNCnnPolicy,
     SNMlpPolicy,
     SNMultiInputPolicy,
+    der_cnn,
     impala_cnn,
     minatar_cnn,
     mlp,
@@ -559,7 +560,7 @@ def test_a_noisy_head_under_normalisation_is_refused_with_what_would_do() -> Non
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHM.values(), ids=ALGORITHM)
-@pytest.mark.parametrize("extractor", [mlp, nature_cnn, minatar_cnn, impala_cnn])
+@pytest.mark.parametrize("extractor", [mlp, nature_cnn, der_cnn, minatar_cnn, impala_cnn])
 def test_torsos_are_features_extractors_that_may_be_told_not_to_scale_images(
     extractor: Any, algorithm: type[StockDQN]
 ) -> None:

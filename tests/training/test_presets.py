@@ -100,7 +100,17 @@ def test_a_configuration_named_after_a_paper_has_sn_only_where_the_paper_has(nam
     layers = make_config({**read_config(name), "env": "x"}).sn_layers
     title = name.partition("/")[2].removesuffix("-cartpole")
     if title.startswith("dopamine-") or title in (
-        *("dqn-nature", "dqn-adam", "c51", "qr-dqn", "iqn", "m-iqn", "rainbow", "young-tian"),
+        *(
+            "dqn-nature",
+            "dqn-adam",
+            "c51",
+            "qr-dqn",
+            "iqn",
+            "m-iqn",
+            "rainbow",
+            "der",
+            "young-tian",
+        ),
     ):
         assert read_config(name)["sn_layers"] == layers == "none"
     else:
