@@ -46,7 +46,10 @@ def test_every_option_that_a_page_names_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_path_that_a_page_names_is_there(page: Path) -> None:
-    words = " ".join(re.findall(r"`([^`]+)`", page.read_text()))
+    fence = r"^```.*?^```$"
+    blocks = re.findall(fence, page.read_text(), re.MULTILINE | re.DOTALL)
+    text = re.sub(fence, "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    words = " ".join([*blocks, *re.findall(r"`([^`]+)`", text)])
     begins = r"(?<![\w./-])"
     for path in re.findall(begins + r"(?:tests|scripts|sndqn|docs|configs)/[\w./-]*[\w/]", words):
         assert (ROOT / path).exists(), path
