@@ -63,6 +63,14 @@ class AgentFileError(SndqnError, ValueError):
     """An agent file is damaged, of an unknown version, or contradicts its own description."""
 
 
+class HubError(SndqnError):
+    """The Hugging Face hub has no such agent, or does not take one."""
+
+
+class HubUnreachableError(HubError):
+    """The hub does not answer."""
+
+
 class JsonError(SndqnError, ValueError):
     """JSON that says a thing twice, is larger or deeper than its kind, or is none."""
 

@@ -1,94 +1,123 @@
 """An agent's card: what it is, how it was made and what it scores, in Markdown."""
 
 import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sndqn.agents.agents import Agent
 from sndqn.diagnostics import layer_norms
 from sndqn.evaluation import EvaluationRecord
 
-_CARD = """\
-# {name}
-
-{what} on {environment}
-
-| | |
-|---|---|
-| steps | {timesteps:,}{kept}, seed {seed} |
-| score | {mean:.1f} ± {std:.1f} over {episodes} whole games (ε {epsilon:g}, seed {eval_seed}) |
-| lowest, highest | {lowest:g}, {highest:g} |
-| SHA-256 of `agent.safetensors` | `{sha256}` |
-
-    sndqn replay {name}
-    sndqn evaluate {name}
-    sndqn inspect {name}
-
+_TRAINING = """\
 ## Training
 
     {command}
 
 with {versions}. The settings in full are in `config.yaml`; on the same kind of machine
-`sndqn train --env {env} --config config.yaml` makes this file again.
-
+`sndqn train --env {env} --config config.yaml` makes this file again."""
+_NORMS = """\
 ## Norms
 
 σ of each layer's weight, and of the layer as it acts, by exact computation.
 
 | index | layer | weight | σ(W) | acts with | normalised |
 |---|---|---|---|---|---|
-{norms}
-
+{rows}"""
+_LIMITS = """\
 ## Limits
 
-One training with one seed: the score is this agent's, not its algorithm's. It was measured under
-the settings above, with the versions above, and each of its games is in `episodes.jsonl`. Reading
-the file runs no code; the SHA-256 says that it is this file, and nothing about who made it.
-"""
+One training with one seed: {score} Reading
+the file runs no code; the SHA-256 says that it is this file, and nothing about who made it."""
+_SCORE = """\
+the score is this agent's, not its algorithm's. It was measured under
+the settings above, with the versions above, and each of its games is in `episodes.jsonl`."""
 
 
-def card(name: str, agent: Agent, record: EvaluationRecord, provenance: dict[str, Any]) -> str:
+def card(
+    name: str,
+    agent: Agent,
+    record: EvaluationRecord | None,
+    provenance: Mapping[str, Any],
+    *,
+    title: str | None = None,
+    rows: Sequence[tuple[str, str]] = (),
+    sections: Sequence[str] = (),
+) -> str:
     """Writes the card.
 
     Args:
-        name: The agent's whole name: "CartPole/sn".
+        name: What one types for the agent: "CartPole/sn".
         agent: The agent.
-        record: Its evaluation.
-        provenance: Of its run: command and versions.
+        record: Its evaluation; None where there is none, and the card says so.
+        provenance: Of its run, command and versions; empty where that is not known.
+        title: Stands above the card; by default the name.
+        rows: Of the table at its top, after the score: each a word and a value.
+        sections: What comes before its training, in Markdown.
     """
-    about, spectral = agent.description, agent.description.network.spectral
+    about = agent.description
+    facts = [
+        ("steps", f"{about.timesteps:,}{_kept(provenance)}, seed {about.seed}"),
+        *_score(record),
+        *rows,
+        ("SHA-256 of `agent.safetensors`", f"`{agent.sha256}`"),
+    ]
+    parts = [
+        f"# {title or name}",
+        f"{what_it_is(agent)} on {about.settings.describe()}",
+        "\n".join(["| | |", "|---|---|", *(f"| {word} | {value} |" for word, value in facts)]),
+        "\n".join(f"    sndqn {command} {name}" for command in ("replay", "evaluate", "inspect")),
+        *sections,
+        _training(about.settings.name, provenance),
+        _NORMS.format(rows="\n".join(_norms(agent))),
+        _LIMITS.format(score="nothing was measured of it." if record is None else _SCORE),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def what_it_is(agent: Agent) -> str:
+    """Says of which algorithm it is, and which layers are under SN."""
+    spectral = agent.description.network.spectral
     normalised = (
         "without spectral normalisation"
         if spectral.layers == "none"
         else f"with spectral normalisation of layers {spectral.layers} "
         f"({spectral.mode}, bound {spectral.bound})"
     )
-    return _CARD.format(
-        name=name,
-        what=f"`{about.name}` {normalised}",
-        environment=about.settings.describe(),
-        env=about.settings.name,
-        timesteps=about.timesteps,
-        seed=about.seed,
-        kept=_kept(provenance),
-        mean=record.mean,
-        std=record.std,
-        episodes=len(record.episodes),
-        epsilon=record.protocol.epsilon,
-        eval_seed=record.protocol.seed,
-        lowest=record.min,
-        highest=record.max,
-        sha256=agent.sha256,
+    return f"`{agent.description.name}` {normalised}"
+
+
+def _score(record: EvaluationRecord | None) -> list[tuple[str, str]]:
+    if record is None:
+        return [("score", "not evaluated yet")]
+    how = record.protocol
+    cut = {"max_steps", "hopeless"} & set(record.ended_by)
+    games = "games, some of them cut" if cut else "whole games"
+    score = f"{record.mean:.1f} ± {record.std:.1f} over {len(record.episodes)} {games}"
+    return [
+        ("score", f"{score} (ε {how.epsilon:g}, seed {how.seed})"),
+        ("lowest, highest", f"{record.min:g}, {record.max:g}"),
+    ]
+
+
+def _training(env: str, provenance: Mapping[str, Any]) -> str:
+    if "command" not in provenance:
+        return ""
+    return _TRAINING.format(
         command=shlex.join(_without_runs_dir(provenance["command"])),
         versions=", ".join(f"{name} {v}" for name, v in provenance["versions"].items()),
-        norms="\n".join(
-            f"| {row.index} | `{row.name}` | {'x'.join(map(str, row.shape))} | {row.raw:.4f} "
-            f"| {row.effective:.4f} | {'' if row.bound is None else f'{row.mode} {row.bound:g}'} |"
-            for row in layer_norms(agent.network, agent.network.observation_space, exact=True)
-        ),
+        env=env,
     )
 
 
-def _kept(provenance: dict[str, Any]) -> str:
+def _norms(agent: Agent) -> list[str]:
+    return [
+        f"| {row.index} | `{row.name}` | {'x'.join(map(str, row.shape))} | {row.raw:.4f} "
+        f"| {row.effective:.4f} | {'' if row.bound is None else f'{row.mode} {row.bound:g}'} |"
+        for row in layer_norms(agent.network, agent.network.observation_space, exact=True)
+    ]
+
+
+def _kept(provenance: Mapping[str, Any]) -> str:
     """Says so where the weights are not the last ones of the training."""
     return ", the best of the evaluations on the way" if "kept" in provenance else ""
 

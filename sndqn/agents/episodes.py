@@ -10,6 +10,7 @@ from pathlib import Path
 from sndqn.agents.agents import Agent, load_agent
 from sndqn.agents.evaluations import chosen_evaluation, names_of, read_evaluation, read_trace_of
 from sndqn.agents.find import AgentPlace, find_agent
+from sndqn.agents.hub_names import is_hub_name
 from sndqn.agents.told import Told
 from sndqn.envs import make_env, settings_from_dict
 from sndqn.errors import RunFolderError
@@ -75,7 +76,7 @@ def find_episode(
         TraceError: Its record is damaged.
     """
     path = Path(given)
-    if path.suffix in (".json", ".jsonl"):
+    if path.suffix in (".json", ".jsonl") and not is_hub_name(given):
         return _in_file(path, episode)
     place = find_agent(given, told)
     folder, which = chosen_evaluation(place, evaluation)

@@ -1,12 +1,15 @@
 """Finds agents: in a run's folder, in a file by itself, among those that ship with sndqn.
 
-Or in what Stable-Baselines3 and rl-zoo saved: a zip, or a folder with one.
+On the Hugging Face hub, by hf://USER/NAME. Or in what Stable-Baselines3 and rl-zoo saved: a zip, or
+a folder with one.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sndqn.agents.hub import fetch
+from sndqn.agents.hub_names import hub_name, is_hub_name
 from sndqn.agents.shipped import is_shipped, shipped_agent
 from sndqn.agents.told import Told
 from sndqn.agents.zoo_folder import zoo_zip
@@ -26,8 +29,8 @@ class AgentPlace:
     Attributes:
         file: The agent's file, or the zip of Stable-Baselines3 that it is read from.
         folder: Holds its own evaluation and traces, once there are any.
-        output: Holds its later evaluations, and takes new ones: the same folder, but for a shipped
-            agent.
+        output: Holds its later evaluations, and takes new ones: the same folder, but for an agent
+            that ships or is on the hub.
         label: A word for the agent, for files that are made of it.
         evaluation: Name of the later evaluation whose folder was given, if it was.
         told: What was said of a zip; None for an agent's file.
@@ -83,15 +86,22 @@ def find_agent(given: str, told: Told | None = None) -> AgentPlace:
     Args:
         given: The folder of a run, of an evaluation, or one that an evaluation made; an agent file,
             or a zip of Stable-Baselines3, whose evaluation is in NAME-evaluation/ beside it; the
-            folder of a training by rl-zoo; or the name of a shipped agent, "CartPole/sn".
+            folder of a training by rl-zoo; the name of a shipped agent, "CartPole/sn", or of one on
+            the hub, "hf://USER/NAME@REVISION", which is fetched.
         told: What the user says of the agent; only a zip or rl-zoo's folder may need it.
 
     Raises:
         RunFolderError: There is none.
         AgentFileError: A shipped one was changed.
         ConfigError: Something was told of an agent that says it itself.
+        HubError: The hub has none, or does not answer.
     """
     told = told or Told()
+    if is_hub_name(given):
+        told.refuse_for(given)
+        name = hub_name(given)
+        folder = RunFolder(fetch(name))
+        return AgentPlace(folder.agent, folder, _beside(name.label), name.label)
     zip_file = _zip(given)
     if zip_file is not None:
         folder = RunFolder(zip_file.with_name(f"{zip_file.stem}-evaluation"))
@@ -103,7 +113,7 @@ def find_agent(given: str, told: Told | None = None) -> AgentPlace:
         if shipped is not None:
             folder = RunFolder(shipped_agent(shipped))
             label = shipped.replace("/", "-")
-            return AgentPlace(folder.agent, folder, RunFolder(Path(f"{label}-evaluation")), label)
+            return AgentPlace(folder.agent, folder, _beside(label), label)
         if path.is_file():
             folder = RunFolder(path.with_name(f"{path.stem}-evaluation"))
             return AgentPlace(path, folder, folder, path.stem)
@@ -119,10 +129,15 @@ def find_agent(given: str, told: Told | None = None) -> AgentPlace:
         raise
     except RunFolderError as error:
         raise RunFolderError(
-            f"{error},\nor an agent file, a zip of Stable-Baselines3, a folder of rl-zoo, or a "
-            "name of `sndqn agents`"
+            f"{error},\nor an agent file, a zip of Stable-Baselines3, a folder of rl-zoo, a name "
+            "of `sndqn agents`, or hf://USER/NAME"
         ) from None
     return AgentPlace(folder.agent, folder, folder, folder.path.resolve().name)
+
+
+def _beside(label: str) -> RunFolder:
+    """Returns the folder, where one is, for evaluations of an agent whose own stays as it is."""
+    return RunFolder(Path(f"{label}-evaluation"))
 
 
 def is_of_sb3(given: str) -> bool:

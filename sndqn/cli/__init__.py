@@ -29,6 +29,8 @@ commands:
   inspect    show an agent and its layers' norms sndqn inspect runs/Breakout/...
   report     show what runs say, on one page     sndqn report runs/
   agents     list the agents that ship           sndqn agents
+  push       put an agent on huggingface.co      sndqn push runs/Breakout/... USER/NAME
+  pull       fetch an agent of huggingface.co    sndqn pull USER/NAME
   export     write an agent for other tools      sndqn export runs/Breakout/... --format onnx
   import-sb3 take the weights of an SB3 zip      sndqn import-sb3 dqn.zip --env CartPole ...
 
@@ -46,6 +48,8 @@ COMMANDS = {
     "inspect": "sndqn.cli.inspect",
     "report": "sndqn.cli.report",
     "agents": "sndqn.cli.agents",
+    "push": "sndqn.cli.push",
+    "pull": "sndqn.cli.pull",
     "export": "sndqn.cli.export",
     "import-sb3": "sndqn.cli.import_sb3",
 }

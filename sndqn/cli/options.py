@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from sndqn.agents.told import Told
 
 AGENT = (
-    "folder of a run, agent file, zip of Stable-Baselines3, folder of rl-zoo, or name of a shipped "
-    "agent, such as CartPole/sn"
+    "folder of a run, agent file, zip of Stable-Baselines3, folder of rl-zoo, name of a shipped "
+    "agent, such as CartPole/sn, or hf://USER/NAME"
 )
 _TOLD = (
     "env",

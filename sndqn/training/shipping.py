@@ -55,7 +55,7 @@ def add_agent(run: RunFolder, name: str, evaluated: RunFolder | None = None) -> 
             f"{run.agent}: expected less than {MAX_AGENT_BYTES:,} bytes, found "
             f"{run.agent.stat().st_size:,}: agents ship inside the package"
         )
-    config = make_config(read_config(str(run.config)))
+    config = portable_config(run)
     whole_name = f"{agent.description.settings.name.rsplit('-v', 1)[0]}/{name}"
     folder = RunFolder(shipped_dir("agents") / whole_name)
     if folder.path.exists():
@@ -65,11 +65,20 @@ def add_agent(run: RunFolder, name: str, evaluated: RunFolder | None = None) -> 
     write_episodes(folder.episodes, traces)
     shutil.copyfile(run.agent, folder.agent)
     shutil.copyfile(evaluated.evaluation, folder.evaluation)
-    # A path on the machine of the training means nothing elsewhere.
-    write_text(folder.config, config.model_copy(update={"runs_dir": "runs"}).to_yaml())
+    write_text(folder.config, config)
     write_text(folder.path / "README.md", card(whole_name, agent, record, provenance))
     write_index()
     return whole_name
+
+
+def portable_config(run: RunFolder) -> str:
+    """Returns a run's settings without where its folder lay, which means nothing elsewhere.
+
+    Raises:
+        ConfigError: They are damaged.
+    """
+    config = make_config(read_config(str(run.config)))
+    return config.model_copy(update={"runs_dir": "runs"}).to_yaml()
 
 
 def write_index() -> None:
