@@ -9,6 +9,7 @@ from sndqn.training.config import TrainConfig
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES += [ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
 # Of programs that are not ours.
 OTHERS = {"--constraint", "--strict", "--partition", "--time"}
 
