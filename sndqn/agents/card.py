@@ -40,6 +40,7 @@ def card(
     provenance: Mapping[str, Any],
     *,
     title: str | None = None,
+    install: str | None = None,
     rows: Sequence[tuple[str, str]] = (),
     sections: Sequence[str] = (),
 ) -> str:
@@ -51,6 +52,7 @@ def card(
         record: Its evaluation; None where there is none, and the card says so.
         provenance: Of its run, command and versions; empty where that is not known.
         title: Stands above the card; by default the name.
+        install: What one types before the card's commands, if anything.
         rows: Of the table at its top, after the score: each a word and a value.
         sections: What comes before its training, in Markdown.
     """
@@ -61,11 +63,14 @@ def card(
         *rows,
         ("SHA-256 of `agent.safetensors`", f"`{agent.sha256}`"),
     ]
+    commands = [f"sndqn {command} {name}" for command in ("replay", "evaluate", "inspect")]
+    if install is not None:
+        commands.insert(0, install)
     parts = [
         f"# {title or name}",
         f"{what_it_is(agent)} on {about.settings.describe()}",
         "\n".join(["| | |", "|---|---|", *(f"| {word} | {value} |" for word, value in facts)]),
-        "\n".join(f"    sndqn {command} {name}" for command in ("replay", "evaluate", "inspect")),
+        "\n".join(f"    {command}" for command in commands),
         *sections,
         _training(about.settings.name, provenance),
         _NORMS.format(rows="\n".join(_norms(agent))),
@@ -100,7 +105,7 @@ def _score(record: EvaluationRecord | None) -> list[tuple[str, str]]:
 
 
 def _training(env: str, provenance: Mapping[str, Any]) -> str:
-    if "command" not in provenance:
+    if "versions" not in provenance:
         return ""
     return _TRAINING.format(
         command=shlex.join(_without_runs_dir(provenance["command"])),

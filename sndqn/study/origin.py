@@ -51,6 +51,11 @@ class Origin:
             rows="\n".join(_row(results, env, arm) for arm in results.arms),
         )
 
+    @staticmethod
+    def command() -> list[str]:
+        """Returns what one types to make the study again, beside what `write` left."""
+        return ["sndqn", "sweep", "STUDY", "--study", "study.yaml"]
+
     def write(self, folder: Path) -> None:
         """Writes study.yaml, and the configuration files that it names to configs/ beside it.
 

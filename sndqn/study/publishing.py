@@ -39,9 +39,7 @@ CLIP = "replay.mp4"
 FILES = ("config.yaml", "evaluation.json", "episodes.jsonl", CLIP, "study.yaml")
 """What a push may leave and a later one takes away again, but for the card and the agent."""
 _CLIP_SECONDS = 60
-_HOW = """\
-`pip install "sndqn[hub]"` installs what this needs. With `--sha256 {sha256}` the commands take the
-file that this card describes, and no other."""
+_PIN = "With `--sha256` and the digits above, the commands take this file and no other."
 
 
 @dataclass(frozen=True)
@@ -143,10 +141,10 @@ def _write_clip(
 def _card(
     name: HubName, parcel: Parcel, provenance: dict[str, Any], played_with: dict[str, str]
 ) -> str:
-    rows, sections = [], [_HOW.format(sha256=parcel.agent.sha256)]
+    rows, sections = [], [_PIN]
     if parcel.interval is not None and parcel.interval.low is not None:
         low, high = parcel.interval.low, parcel.interval.high
-        rows.append(("mean, 95 % interval", f"{low:.2f} to {high:.2f}, over games (bootstrap)"))
+        rows.append(("95 % interval of the mean", f"{low:.2f} to {high:.2f}, bootstrap over games"))
     if parcel.clip is not None:
         sections.append(
             f"[{CLIP}]({CLIP}): game {parcel.clip} of the evaluation, the one of median return, or "
@@ -154,7 +152,9 @@ def _card(
         )
     if parcel.origin is not None:
         sections.append(parcel.origin.section())
-    if "command" not in provenance and played_with:
+        # What its process was started with names a folder of that machine.
+        provenance = {**provenance, "command": parcel.origin.command()}
+    if "versions" not in provenance and played_with:
         versions = ", ".join(f"{package} {version}" for package, version in played_with.items())
         sections.append(f"The games were played with {versions}.")
     body = card(
@@ -163,6 +163,7 @@ def _card(
         parcel.record,
         provenance,
         title=name.repo.partition("/")[2],
+        install='pip install "sndqn[hub]"',
         rows=rows,
         sections=sections,
     )
