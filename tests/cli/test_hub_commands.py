@@ -333,3 +333,32 @@ print((folder / "agent.safetensors").read_text(), "torch" in sys.modules)
     )
     assert (done.stderr, done.stdout) == ("", "anything False\n")
     assert (home / "hub" / "models--someone--cart").is_dir()
+
+
+def test_the_commands_of_its_page_do_what_they_say(
+    run: RunFolder,
+    hub: HubServer,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "hub.md").read_text()
+    blocks = "".join(re.findall(r"^```bash\n(.*?)^```", page, re.MULTILINE | re.DOTALL))
+    sha256 = load_agent(run.agent).sha256
+    words = {"runs/CartPole-v1/...": str(run.path), "USER/NAME": "someone/cart"}
+    words["701e2b30..."] = sha256
+    lines = [line.partition("#")[0].split() for line in blocks.splitlines()]
+    commands = [line for line in lines if "sndqn" in line]
+    assert len(commands) == 6
+    for line in commands:
+        if "HF_HUB_OFFLINE=1" in line:
+            monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        typed = " ".join(line[line.index("sndqn") + 1 :])
+        for word, meant in words.items():
+            typed = typed.replace(word, meant)
+        assert cli.main(typed.split()) == 0
+        if typed.startswith("push"):
+            repo = hub.repos["someone/cart"]
+            repo.tags["v1"] = repo.head()
+    assert f"sha256 {sha256}" in capsys.readouterr().out
+    assert sorted(path.name for path in place.iterdir()) == ["cart", "someone-cart-evaluation"]
