@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from doc_blocks import ROOT, blocks
 
 pytest.importorskip("rl_zoo3", reason="needs sndqn[dev]")
 
@@ -17,13 +18,9 @@ CartPole-v1:
 """
 
 
-REGISTERED = """\
-import sndqn
-from rl_zoo3.train import train
-
-sndqn.register_zoo()
-train()
-"""
+(REGISTERED,) = [
+    block.text for block in blocks(ROOT / "docs" / "python.md") if "from rl_zoo3" in block.text
+]
 
 
 def test_rl_zoo_trains_an_algorithm_of_ours_by_its_name_there(tmp_path: Path) -> None:
