@@ -6,6 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES += [ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+from doc_blocks import PAGES, ROOT, name_of
 
 from sndqn.training.config import TrainConfig
 
-ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PAGES += [ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
 # Of programs that are not ours.
 OTHERS = {"--constraint", "--strict", "--partition", "--time"}
 
@@ -39,7 +37,7 @@ def ours(page: Path) -> str:
     return re.sub(cells, "", page.read_text(), flags=re.MULTILINE) + "".join(kept)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
     for link in (link for link in links if not link.startswith("http")):
@@ -49,13 +47,13 @@ def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_option_that_a_page_names_exists(page: Path) -> None:
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", ours(page)))
     assert named <= options() | OTHERS
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_path_that_a_page_names_is_there(page: Path) -> None:
     fence = r"^```.*?^```$"
     blocks = re.findall(fence, ours(page), re.MULTILINE | re.DOTALL)
