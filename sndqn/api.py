@@ -268,13 +268,21 @@ def train(
     return Run(training.train(resolved, _console(verbose), given))
 
 
-def resume(path: str | Path, *, verbose: bool = True) -> Run:
-    """Goes on with a run that was interrupted: `sndqn train --resume`.
+def resume(path: str | Path, *, more: int | None = None, verbose: bool = True) -> Run:
+    """Goes on with a run: `sndqn train --resume`, or with `more` `sndqn train --more`.
+
+    Args:
+        path: The run's folder.
+        more: Steps for which to go on with a finished run; None goes on with an interrupted one.
+        verbose: Whether to print what the command prints.
 
     Raises:
         RunFolderError: There is none to go on with.
+        ConfigError: So few steps would teach nothing.
     """
-    return Run(training.resume(path, _console(verbose)))
+    if more is None:
+        return Run(training.resume(path, _console(verbose)))
+    return Run(training.train_more(path, int(more), _console(verbose)))
 
 
 def report(

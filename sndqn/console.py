@@ -104,6 +104,20 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def roughly(seconds: float) -> str:
+    """Returns a duration in words, no more exact than an estimate is: "1.5 hours"."""
+    if seconds < 90:
+        return "a minute" if seconds > 45 else "half a minute"
+    minutes = seconds / 60
+    if minutes < 55:
+        return f"{round(minutes) if minutes < 10 else 5 * round(minutes / 5)} minutes"
+    hours = minutes / 60
+    if hours < 36:
+        rounded = round(2 * hours) / 2 if hours < 10 else round(hours)
+        return "an hour" if rounded == 1 else f"{rounded:g} hours"
+    return f"{round(hours / 24)} days" if hours > 72 else f"{round(hours / 12) / 2:g} days"
+
+
 class Played(Protocol):
     """An episode that is over."""
 

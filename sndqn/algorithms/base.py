@@ -89,6 +89,8 @@ class ValueBasedAlgorithm(InterruptibleSteps):
     Attributes:
         update: The update of its online network; `train` renews its settings.
         acceleration: What stands in for it where that is faster.
+        refilled_at: Step before which no update is made, because a replay that was not kept is
+            filled anew by the agent's own play.
 
     Raises:
         ConfigError: Flags that cannot go together.
@@ -101,6 +103,7 @@ class ValueBasedAlgorithm(InterruptibleSteps):
     }
     update: Update
     acceleration: Acceleration
+    refilled_at: int = 0
 
     def __init__(
         self,
@@ -369,7 +372,7 @@ class ValueBasedAlgorithm(InterruptibleSteps):
 
     def _train_for_block(self, n_timesteps: int, n_under_way: int) -> None:
         """Makes the updates of a block of steps, the last of which may be under way."""
-        if self.num_timesteps + n_under_way > self.learning_starts:
+        if self.num_timesteps + n_under_way > max(self.learning_starts, self.refilled_at):
             gradient_steps = self.gradient_steps if self.gradient_steps >= 0 else n_timesteps
             if gradient_steps:
                 self.train(gradient_steps, self.batch_size)

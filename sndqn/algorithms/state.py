@@ -25,6 +25,7 @@ _COUNTERS = (
     "_n_updates",
     "exploration_rate",
     "_current_progress_remaining",
+    "refilled_at",
 )
 
 
@@ -98,7 +99,8 @@ def set_state(
     ]
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
     for name in _COUNTERS:
-        setattr(model, name, data[name])
+        if name in data:  # else of a version that had no such counter
+            setattr(model, name, data[name])
     model._train_logs = {name: tensors[f"log/{name}"].clone() for name in data["log_names"]}
     model._last_obs = tensors["last_obs"].numpy().copy()
     games = [{"r": r, "l": int(length), "t": 0.0} for r, length in tensors["games"].tolist()]
@@ -108,6 +110,27 @@ def set_state(
     if data["compiled"]:  # before the random numbers, of which it draws
         model.prepare_acceleration()
     _set_random_state(model, tensors, data["random"])
+
+
+def prolong(model: ValueBasedAlgorithm, total_timesteps: int) -> None:
+    """Moves the end of a training: what is a share of the training follows."""
+    model._total_timesteps = total_timesteps
+    model._update_current_progress_remaining(model.num_timesteps, total_timesteps)
+    model.exploration_rate = model.exploration_schedule(model._current_progress_remaining)
+    if model.acceleration.updates is None:
+        left = total_timesteps - model.num_timesteps
+        model.acceleration.due = model.will_compile(left + model.learning_starts)
+
+
+def refill(model: ValueBasedAlgorithm) -> None:
+    """Begins other games, which fill the empty replay before the next update."""
+    model.begin_anew()
+    model.refilled_at = model.num_timesteps + refill_timesteps(model)
+
+
+def refill_timesteps(model: ValueBasedAlgorithm) -> int:
+    """Returns how many steps fill an empty replay as far as the first update wants it."""
+    return max(model.learning_starts, model.batch_size)
 
 
 def _shape(name: str, tensor: Tensor | None) -> tuple[int, ...] | None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from sndqn.agents.shipped import is_shipped, shipped_agent, shipped_agents
 from sndqn.cli.options import Parser, add_evaluation, make_console, parse
+from sndqn.cli.results import add_json, print_json
 from sndqn.console import say
 from sndqn.errors import RunFolderError
 from sndqn.files.shipped import shipped_dir
@@ -25,8 +26,17 @@ def run(argv: Sequence[str]) -> None:
         usage="sndqn agents [NAME]\n       sndqn agents add RUN --name NAME",
     )
     parser.add_argument("name", nargs="?", help="whose card to show, such as CartPole/sn")
-    name = parser.parse_args(argv).name
-    if name is None:
+    add_json(parser)
+    arguments = parser.parse_args(argv)
+    name = arguments.name
+    if arguments.json:
+        if name is not None:
+            parser.error(
+                f"--json lists all agents: leave out the name, or type sndqn inspect {name} --json"
+            )
+        agents = shipped_agents()
+        print_json({"agents": [{"name": each, **entry} for each, entry in agents.items()]})
+    elif name is None:
         list_agents()
     else:
         show_agent(name)

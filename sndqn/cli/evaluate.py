@@ -3,12 +3,24 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from sndqn.cli.options import AGENT, Parser, add_pin, add_told, make_console, parse, told
+from sndqn.cli.options import AGENT, Parser, add_pin, add_told, parse, told
+from sndqn.cli.results import (
+    Output,
+    add_output,
+    agent_result,
+    evaluation_line,
+    evaluation_result,
+)
 from sndqn.console import say
 from sndqn.errors import ConfigError, RunFolderError
 from sndqn.files import write_bytes
 from sndqn.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from sndqn.agents import Agent
+    from sndqn.evaluation import EvaluationRecord
 
 
 def run(argv: Sequence[str]) -> None:
@@ -36,6 +48,7 @@ def run(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--output", metavar="FOLDER", help="where evaluations go (the run, or beside the file)"
     )
+    add_output(parser)
     add_pin(parser)
     add_told(parser)
     arguments = parse(parser, argv)
@@ -71,7 +84,8 @@ def run(argv: Sequence[str]) -> None:
         _open_folder(target, content)
     if arguments.name is not None:
         check_name(target, arguments.name, how, agent.sha256)
-    console = make_console()
+    output = Output.of(arguments)
+    console = output.console
     say(console, describe(settings, how.max_steps or STEPS_WITHOUT_LIMIT))
     say(console, f"sha256 {agent.sha256}")
     alone = not target.config.exists() and not target.evaluation.exists()
@@ -85,13 +99,26 @@ def run(argv: Sequence[str]) -> None:
     if name is None:
         write_evaluation(target, record)
         forget(unfinished)
-        say(console, f"Next: sndqn replay {target.path}", style="bold")
+        output.result(
+            lambda: _result(agent, place.file, record, target), f"sndqn replay {target.path}"
+        )
         return
     kept, is_new = keep_evaluation(target, record, name)
     forget(unfinished)
     where = target.evaluations / kept
     say(console, f"Kept: {where}" if is_new else f"The same to the bit as {where}, which stays")
-    say(console, f"Next: sndqn replay {target.path} --evaluation {kept}", style="bold")
+    output.result(
+        lambda: _result(agent, place.file, record, RunFolder(where)),
+        f"sndqn replay {target.path} --evaluation {kept}",
+    )
+
+
+def _result(
+    agent: "Agent", file: Path, record: "EvaluationRecord", folder: RunFolder
+) -> dict[str, Any]:
+    result = evaluation_result(record, str(folder.evaluation))
+    line = f"{folder.path}: {evaluation_line(result)}"
+    return {**agent_result(agent, str(file)), "evaluation": result, "line": line}
 
 
 def _open_folder(target: RunFolder, content: bytes) -> None:

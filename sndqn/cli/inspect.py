@@ -1,7 +1,7 @@
 """`sndqn inspect`: what an agent is, its score, and the norm of every layer."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sndqn.cli.options import (
     AGENT,
@@ -13,6 +13,7 @@ from sndqn.cli.options import (
     parse,
     told,
 )
+from sndqn.cli.results import add_json, agent_result, evaluation_result, print_json
 from sndqn.console import say
 
 if TYPE_CHECKING:
@@ -25,11 +26,40 @@ def run(argv: Sequence[str]) -> None:
     parser = Parser("inspect", description)
     parser.add_argument("agent", nargs="+", help=f"{AGENT}; or several")
     add_evaluation(parser)
+    add_json(parser)
     add_pin(parser)
     add_told(parser)
     arguments = parse(parser, argv)
+    given = (arguments.evaluation, arguments.sha256, told(arguments))
+    if arguments.json:
+        print_json({"agents": [look(agent, *given) for agent in arguments.agent]})
+        return
     for agent in arguments.agent:
-        inspect(agent, arguments.evaluation, arguments.sha256, told(arguments))
+        inspect(agent, *given)
+
+
+def look(
+    given: str, evaluation: str | None, sha256: str | None, said: "Told | None" = None
+) -> dict[str, Any]:
+    """Returns what `inspect` shows as JSON data; arguments as its."""
+    from dataclasses import asdict
+
+    from sndqn.agents import find_agent
+    from sndqn.agents.evaluations import chosen_evaluation, names_of, read_evaluation
+    from sndqn.diagnostics import layer_norms
+
+    place = find_agent(given, said)
+    agent = place.load(sha256)
+    folder, _ = chosen_evaluation(place, evaluation)
+    record = read_evaluation(folder)
+    norms = layer_norms(agent.network, agent.network.observation_space, exact=True)
+    return {
+        **agent_result(agent, str(place.file)),
+        "settings": agent.description.settings.to_dict(),
+        "evaluation": record and evaluation_result(record, str(folder.evaluation)),
+        "evaluations": [name for name in names_of(place.output) if name != folder.path.name],
+        "layers": [asdict(row) for row in norms],
+    }
 
 
 def inspect(

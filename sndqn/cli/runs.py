@@ -1,17 +1,24 @@
 """`sndqn runs`: lists the runs of a study, or of a folder, and how far each is."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from sndqn.cli.options import Parser, make_console
+from sndqn.cli.results import add_json, print_json
 from sndqn.console import say
+from sndqn.runs.folder import default_runs_dir
 
 
 def run(argv: Sequence[str]) -> None:
     """Lists runs."""
     parser = Parser("runs", "List the runs of a study or of a folder, and how far each is.")
-    parser.add_argument("path", metavar="STUDY", help="a study, or a folder with runs in it")
+    parser.add_argument(
+        "path",
+        metavar="STUDY",
+        nargs="?",
+        default=default_runs_dir(),
+        help="a study, or a folder with runs in it (SNDQN_RUNS_DIR, or runs)",
+    )
     parser.add_argument(
         "--where",
         action="extend",
@@ -20,7 +27,7 @@ def run(argv: Sequence[str]) -> None:
         metavar="SETTING=VALUE",
         help="only runs with these settings; also arm, status and name",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON, with every setting")
+    add_json(parser)
     arguments = parser.parse_args(argv)
 
     from sndqn.study.design import setting_values
@@ -29,7 +36,7 @@ def run(argv: Sequence[str]) -> None:
     wanted = setting_values(arguments.where, "--where")
     found = list_runs(Path(arguments.path), wanted)
     if arguments.json:
-        print(json.dumps([each.to_json() for each in found], indent=2))
+        print_json({"runs": [each.to_json() for each in found]})
         return
 
     from rich.table import Table

@@ -4,11 +4,13 @@ import argparse
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
-from sndqn.cli.options import Parser, add_code, fail, make_console, use_code
-from sndqn.console import say
+from sndqn.cli.options import Parser, add_code, fail, use_code
+from sndqn.cli.results import Output, add_output, run_result
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
+
+    from sndqn.runs.folder import RunFolder
 
 
 def run(argv: Sequence[str]) -> None:
@@ -16,7 +18,9 @@ def run(argv: Sequence[str]) -> None:
     parser = Parser(
         "train",
         "Train an agent, evaluate it, and leave everything in a run folder.",
-        usage="sndqn train --env ENV [--sn-layers LAYERS] [options]",
+        usage="sndqn train --env ENV [--sn-layers LAYERS] [options]\n"
+        "       sndqn train --resume RUN\n"
+        "       sndqn train --more STEPS RUN",
         argument_default=argparse.SUPPRESS,
     )
     parser.add_argument(
@@ -29,22 +33,36 @@ def run(argv: Sequence[str]) -> None:
         metavar="RUN",
         help="folder of an interrupted run, to go on with; takes no other option",
     )
+    parser.add_argument(
+        "--more",
+        metavar="STEPS",
+        help="go on for so many steps with the finished RUN; takes no other option",
+    )
+    parser.add_argument("run", metavar="RUN", nargs="?", help="folder of the run, for --more")
+    add_output(parser)
     add_code(parser)
     add_settings(parser)
     flags = _flags(parser.parse_args(_join_values(argv, parser)))
+    path, output = flags.pop("run", None), Output(flags.pop("quiet"), flags.pop("json"))
+    if path is not None and "more" not in flags:
+        parser.error(f"unrecognized arguments: {path}")
     use_code(flags.get("imports"), flags.get("wrappers"))
-    if "resume" in flags:
-        _resume(flags.pop("resume"), flags)
+    if "more" in flags:
+        found = _more(flags.pop("more"), path, flags, output)
+    elif "resume" in flags:
+        found = _resume(flags.pop("resume"), flags, output)
     else:
-        _train(flags.pop("config", None), flags)
+        found = _train(flags.pop("config", None), flags, output)
+    output.result(lambda: run_result(found), f"sndqn replay {found.path}{_code_options(flags)}")
 
 
-def _train(config: str | None, flags: dict[str, Any]) -> None:
+def _train(config: str | None, flags: dict[str, Any], output: Output) -> "RunFolder":
     """Trains an agent.
 
     Args:
         config: A file, or the name of a shipped configuration.
-        flags: Settings given one by one.
+        flags: Settings given one by one; the code that the environment takes is added.
+        output: Where to say how it goes.
     """
     from sndqn.training.config import make_config
     from sndqn.training.config_files import layered_config, shipped_configs
@@ -63,25 +81,52 @@ def _train(config: str | None, flags: dict[str, Any]) -> None:
     from sndqn.training.run import train
 
     keep_freed_memory()
-    console = make_console()
-    path = train(resolved, console, flags).path
-    code = [f" --import {module}" for module in resolved.imports]
-    code += [f" --wrapper {wrapper}" for wrapper in resolved.wrappers]
-    say(console, f"Next: sndqn replay {path}{''.join(code)}", style="bold")
+    run = train(resolved, output.console, flags)
+    flags |= {"imports": resolved.imports, "wrappers": resolved.wrappers}
+    return run
 
 
-def _resume(path: str, flags: dict[str, Any]) -> None:
-    """Goes on with a run; code is the only other thing to type."""
-    others = [name for name in flags if name not in ("imports", "wrappers")]
-    if others:
-        option = "--" + others[0].replace("_", "-")
-        fail(f"--resume: goes on with the run's own settings: leave out {option}")
+def _code_options(flags: dict[str, Any]) -> str:
+    """Writes the code that has to be typed again."""
+    code = [f" --import {module}" for module in flags.get("imports") or ()]
+    code += [f" --wrapper {wrapper}" for wrapper in flags.get("wrappers") or ()]
+    return "".join(code)
+
+
+def _resume(path: str, flags: dict[str, Any], output: Output) -> "RunFolder":
+    """Goes on with an interrupted run."""
+    _refuse_settings("--resume", flags)
 
     from sndqn.training.run import resume
 
     keep_freed_memory()
-    console = make_console()
-    say(console, f"Next: sndqn replay {resume(path, console).path}", style="bold")
+    return resume(path, output.console)
+
+
+def _more(steps: str, path: str | None, flags: dict[str, Any], output: Output) -> "RunFolder":
+    """Goes on with a finished run."""
+    _refuse_settings("--more", flags)
+    if path is None:
+        fail(f"--more: expected the folder of a finished run. Type sndqn train --more {steps} RUN")
+
+    from sndqn.training.settings import whole_number
+
+    timesteps = whole_number(steps)
+    if not isinstance(timesteps, int):
+        fail(f"--more: expected a number of steps, such as 1e6, found {steps!r}")
+
+    from sndqn.training.run import train_more
+
+    keep_freed_memory()
+    return train_more(path, timesteps, output.console)
+
+
+def _refuse_settings(option: str, flags: dict[str, Any]) -> None:
+    """Refuses what a run has of its own; code is the only other thing to type."""
+    others = [name for name in flags if name not in ("imports", "wrappers")]
+    if others:
+        typed = "--" + others[0].replace("_", "-")
+        fail(f"{option}: goes on with the run's own settings: leave out {typed}")
 
 
 def keep_freed_memory() -> None:
@@ -112,8 +157,9 @@ def add_settings(parser: Parser, without: Collection[str] = ()) -> None:
             if field.annotation in (bool, bool | None):
                 group.add_argument(option, action=argparse.BooleanOptionalAction, help=text)
                 continue
-            if not field.is_required() and field.default is not None:
-                text += f" ({field.default})"
+            default = None if field.is_required() else field.get_default(call_default_factory=True)
+            if default is not None:
+                text += f" ({default})"
             group.add_argument(option, metavar=_metavar(name, field), help=text)
 
 

@@ -122,7 +122,8 @@ def restore(
     """Makes a new replay go on as the saved one did: the same batches and snapshots to the bit.
 
     Args:
-        ring: As it was made, with the settings of the saved one; on any device.
+        ring: As it was made, with the settings of the saved one, or larger if that one never came
+            around; on any device.
         arrays: From `snapshot`, as `scalars`.
         scalars: Unchanged but for a way through JSON.
         chunks: Gives the bytes of a chunk by its number, for each of `scalars["chunks"]` once.

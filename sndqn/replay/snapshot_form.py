@@ -79,7 +79,7 @@ def check_scalars(ring: FrameRing, scalars: Mapping[str, Any]) -> None:
         ConfigError: It is of another one, or incomplete, or superfluous or impossible in parts.
     """
     if "configuration" in scalars:  # first: it says the most
-        _check_configuration(ring, scalars["configuration"])
+        _check_configuration(ring, scalars["configuration"], scalars)
     floats = {"beta", "largest_priority"} if isinstance(ring, PrioritizedFrameRing) else set()
     integers = {"chunk_slots": 1, "first": 0, "count": 0}
     _check_names(scalars, {"configuration", "chunks", "padding", *integers, *floats}, "scalars")
@@ -96,8 +96,14 @@ def check_scalars(ring: FrameRing, scalars: Mapping[str, Any]) -> None:
         raise ConfigError("A saved replay has a list of chunks that contradicts its counts.")
 
 
-def _check_configuration(ring: FrameRing, saved: Any) -> None:
+def _check_configuration(ring: FrameRing, saved: Any, scalars: Mapping[str, Any]) -> None:
     own, saved = configuration(ring), saved if isinstance(saved, dict) else {}
+    size, first, count = saved.get("buffer_size"), scalars.get("first"), scalars.get("count")
+    if type(size) is type(first) is type(count) is int and (
+        first + count <= size <= ring.buffer_size
+    ):
+        # It never came around: a larger ring has the same at the same places.
+        saved = {**saved, "buffer_size": ring.buffer_size}
     other = [name for name in own | saved if own.get(name) != saved.get(name)]
     if other:
         found = ", ".join(f"{name}={saved.get(name)!r}, not {own.get(name)!r}" for name in other)

@@ -134,8 +134,11 @@ class CheckpointStore:
             raise RunFolderError(f"{final} is saved, but what is older remains: {error}") from None
         return final
 
-    def load_newest(self) -> Checkpoint | None:
+    def load_newest(self, with_chunks: bool = True) -> Checkpoint | None:
         """Reads the newest checkpoint of which every file and every chunk is as it was written.
+
+        Args:
+            with_chunks: Whether its chunks are looked at.
 
         Returns:
             It, or None if the run has no checkpoints.
@@ -146,7 +149,7 @@ class CheckpointStore:
         skipped: dict[str, str] = {}
         for name in self._names():
             try:
-                checkpoint = self._load(name, list(skipped.values()))
+                checkpoint = self._load(name, list(skipped.values()), with_chunks)
             except RunFolderError as error:
                 skipped[name] = f"{name}: {error}"
             else:
@@ -179,20 +182,6 @@ class CheckpointStore:
         self.storage.fsync_dir(self.checkpoints)
         for path in leftovers:
             self.storage.remove_tree(path)
-
-    def remove(self) -> None:
-        """Removes all checkpoints and chunks, each checkpoint at one stroke.
-
-        Raises:
-            RunFolderError: They cannot be removed.
-        """
-        for name in self._names():
-            self.storage.remove_tree(self._put_aside(name))
-        self._awaited.clear()
-        self.clean()
-        for path in (self.checkpoints, self.chunks.folder):
-            self.storage.remove_tree(path)
-        self._prepared = False
 
     def _prepare(self) -> None:
         """Makes the two folders, and brings their names to the disk once."""
@@ -289,7 +278,7 @@ class CheckpointStore:
                 return []  # which chunks it needs is unknown: all stay
         return self.chunks.all_but(needed)
 
-    def _load(self, name: str, skipped: list[str]) -> Checkpoint:
+    def _load(self, name: str, skipped: list[str], with_chunks: bool) -> Checkpoint:
         manifest = self._read_manifest(name)
         files = {
             file: self.storage.read_file(
@@ -297,7 +286,7 @@ class CheckpointStore:
             )
             for file, record in manifest.files.items()
         }
-        for ref in manifest.chunks:
+        for ref in manifest.chunks if with_chunks else []:
             self.chunks.read(ref)
         return Checkpoint(manifest.step, files, manifest.chunks, manifest.info, skipped)
 

@@ -12,7 +12,8 @@ probe.npz              the states they are measured on
 0.monitor.csv          return and length of each training game
 evaluations.npz        of each episode of the evaluations on the way
 tensorboard/           the same, for TensorBoard
-checkpoints/, chunks/  to go on from, while the run is not finished
+checkpoints/, chunks/  to go on from; of a finished run the last one, without its replay
+earlier/N-steps/       the agent, layers and evaluation that training left at an earlier end
 lock                   held by the process that trains
 agent.safetensors      the agent, without code; in training the agent so far
 evaluation.json        the final evaluation
@@ -48,6 +49,11 @@ _PACKAGES = (
     "numpy",
     "safetensors",
 )
+
+
+def default_runs_dir() -> str:
+    """Returns the folder for runs where none is named: SNDQN_RUNS_DIR, or "runs"."""
+    return os.environ.get("SNDQN_RUNS_DIR") or "runs"
 
 
 class RunFolder:
@@ -136,16 +142,37 @@ class RunFolder:
         Raises:
             RunFolderError: There is none; it is finished; or it is one task of several.
         """
+        run = cls._open_whole(path, "--resume")
+        if "finished" in run.read_provenance():
+            file = run.tasks if run.tasks.is_file() else run.config
+            raise RunFolderError(
+                f"{run.path} is finished: expected one that was interrupted. Type sndqn train "
+                f"--more STEPS {run.path} to go on with it, or --config {file} to train another"
+            )
+        return run
+
+    @classmethod
+    def open_finished(cls, path: str | Path) -> "RunFolder":
+        """Opens a run, of one task or several, that is finished.
+
+        Raises:
+            RunFolderError: There is none; it is not finished; or it is one task of several.
+        """
+        run = cls._open_whole(path, "--more STEPS")
+        if "finished" not in run.read_provenance():
+            raise RunFolderError(
+                f"{run.path} is not finished: bring it to its end first, by sndqn train --resume "
+                f"{run.path}"
+            )
+        return run
+
+    @classmethod
+    def _open_whole(cls, path: str | Path, option: str) -> "RunFolder":
         root = Path(path)
         run = cls(root) if (root / "tasks.yaml").is_file() else cls.open(root)
         if (run.path.parent / "tasks.yaml").is_file():
             raise RunFolderError(
-                f"{run.path} is one task of several: type sndqn train --resume {run.path.parent}"
-            )
-        if "finished" in run.read_provenance():
-            raise RunFolderError(
-                f"{run.path} is finished: expected one that was interrupted. Type sndqn train "
-                f"--config {run.config} to train another"
+                f"{run.path} is one task of several: type sndqn train {option} {run.path.parent}"
             )
         return run
 
@@ -190,6 +217,10 @@ class RunFolder:
     def task(self, name: str) -> "RunFolder":
         """Makes the folder of one task of several, a run of its own."""
         return self._inside(re.sub(r"[^A-Za-z0-9._-]+", "-", name))
+
+    def earlier(self, timesteps: int) -> "RunFolder":
+        """Names the folder for what training left at an earlier end; it is not made."""
+        return RunFolder(self.path / "earlier" / f"{timesteps}-steps")
 
     def phase(self, index: int) -> "RunFolder":
         """Makes the folder for what belongs to an earlier phase of a changing environment."""

@@ -3,19 +3,18 @@
 Runs that differ in seed, step sizes or lengths alone are of one kind and are tried out once.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 from rich.console import Console
-from stable_baselines3.common.callbacks import BaseCallback
 
 from sndqn.algorithms import MultiTask
 from sndqn.errors import ConfigError, SndqnError
 from sndqn.study.design import StudyRun
 from sndqn.training.build import build
 from sndqn.training.config import make_config
+from sndqn.training.pace import PaceCallback
 from sndqn.training.plan import plan
 from sndqn.training.run import threads_restored
 from sndqn.training.settings import SETTINGS, Evaluation, Exploration, Machine, Optimizer
@@ -26,8 +25,6 @@ _SAME_KIND = {"title", "seed", "total_timesteps", "gamma", "target_update_interv
 _SAME_KIND |= {"learning_starts", *Evaluation.model_fields, *Exploration.model_fields}
 _SAME_KIND |= {*(set(Optimizer.model_fields) - {"optimizer"}), *Machine.model_fields}
 _SMALL_BUFFER = 10_000
-_FIRST_UPDATES = 50
-_SECONDS = 4.0
 _ENDLESS = 10**12
 
 
@@ -80,7 +77,7 @@ def measure(run: StudyRun) -> float:
     )
     with ExitStack() as stack:
         stack.callback(_close, states)
-        clocks = [_Clock() for _ in states]
+        clocks = [PaceCallback(lambda _: False) for _ in states]
         models: list[Any] = [state.model for state in states]
         for model in models:
             total = states[0].task.config.total_timesteps
@@ -90,28 +87,6 @@ def measure(run: StudyRun) -> float:
         else:
             models[0].learn(_ENDLESS, [clocks[0]], None)
     return sum(clock.steps for clock in clocks) / max(clock.seconds for clock in clocks)
-
-
-class _Clock(BaseCallback):
-    """Stops training some seconds after its first updates, with the steps made in them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.begun: tuple[float, int] | None = None
-        self.steps, self.seconds, self.stops = 0, 0.0, False
-
-    def _on_step(self) -> bool:
-        return not self.stops
-
-    def _on_rollout_start(self) -> None:
-        model: Any = self.model
-        now = time.monotonic()
-        if self.begun is None:
-            if model._n_updates >= _FIRST_UPDATES:
-                self.begun = now, self.num_timesteps
-            return
-        self.seconds, self.steps = now - self.begun[0], self.num_timesteps - self.begun[1]
-        self.stops = self.seconds >= _SECONDS
 
 
 def _built(settings: Mapping[str, Any]) -> list[TaskState]:

@@ -166,8 +166,9 @@ def _build_algorithm(config: TrainConfig, env: Any, network: NetworkSpec) -> Val
         if value is not None or name not in OWNERS
     }
     total = config.total_timesteps
-    # A replay never needs to hold more than the run will see.
-    settings["buffer_size"] = min(config.buffer_size, total + config.n_envs)
+    # A replay never needs to hold more than the run will see, which ends with a whole block.
+    seen = total + max(config.n_envs, config.train_freq)
+    settings["buffer_size"] = min(config.buffer_size, seen)
     settings["train_freq"], settings["gradient_steps"] = update_rhythm(config)
     warmup, end = (settings.pop(f"exploration_{when}timesteps") for when in ("warmup_", ""))
     compiles: dict[str, Any] = {"auto": "auto", "always": True, "never": False}

@@ -16,7 +16,7 @@ from safetensors.torch import save as save_tensors
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
 
-from sndqn.algorithms.state import get_state, set_state
+from sndqn.algorithms.state import get_state, prolong, refill, set_state
 from sndqn.errors import RunFolderError, TrainingError
 from sndqn.replay import FrameRing
 from sndqn.replay.snapshot import finished_chunks, restore, snapshot
@@ -92,7 +92,7 @@ class Checkpoints:
         tensors = load_tensors(checkpoint.files[_STATE])
         for index, task in enumerate(self.tasks):
             data = checkpoint.info["parts"][index]
-            numbers = data["replay"]["chunks"]
+            numbers = data["replay"]["chunks"] if data["replay"] else []
             known = {number: refs[f"frames-{index}-{number:06d}"] for number in numbers}
             self._chunks[index] = known
 
@@ -111,6 +111,39 @@ def lengths_of(checkpoint: Checkpoint, index: int) -> dict[str, int]:
     """Returns the bytes that each metrics file of a task had at a checkpoint, by its name."""
     lengths: dict[str, int] = checkpoint.info["parts"][index]["lengths"]
     return lengths
+
+
+def drop_replay(store: CheckpointStore) -> None:
+    """Leaves, of a run's checkpoints, the newest without its replay: what `--more` goes on from.
+
+    Raises:
+        RunFolderError: It cannot be written; then all are as they were.
+    """
+    newest = store.load_newest(with_chunks=False)
+    if newest is None:
+        return
+    if has_replay(newest):
+        _save_without_replay(newest, CheckpointStore(store.run_path, store.storage, keep=1))
+    store.storage.remove_tree(store.chunks.folder)
+
+
+def _save_without_replay(newest: Checkpoint, store: CheckpointStore) -> None:
+    tensors = load_tensors(newest.files[_STATE])
+    rest = {name: t for name, t in tensors.items() if name.split("/")[1] != "replay"}
+    parts = [{**part, "replay": None, "model": _compiling(part)} for part in newest.info["parts"]]
+    store.save(newest.step, {_STATE: save_tensors(rest)}, [], {**newest.info, "parts": parts})
+
+
+def _compiling(part: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a model's data by which it compiles at its first update, not before, if it did."""
+    model = part["model"]
+    due = model["compiled"] or model["_compiles_next"]
+    return {**model, "compiled": False, "_compiles_next": due}
+
+
+def has_replay(checkpoint: Checkpoint) -> bool:
+    """Returns whether a checkpoint holds the replay too."""
+    return all(part["replay"] is not None for part in checkpoint.info["parts"])
 
 
 def _state(task: TaskState) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -147,7 +180,8 @@ def _restore(
     for name, callback in task.stateful_callbacks.items():
         if name in data["callbacks"]:  # else of a version that had no such callback
             callback.set_state(_under(tensors, f"callback/{name}/"), data["callbacks"][name])
-    restore(_replay(task), _arrays(tensors, "replay/"), data["replay"], chunks)
+    if data["replay"] is not None:
+        restore(_replay(task), _arrays(tensors, "replay/"), data["replay"], chunks)
     shown = task.journal.restore(_arrays(tensors, "journal/"), data["journal"])
     if not np.array_equal(np.asarray(shown), tensors["model/last_obs"].numpy()):
         raise RunFolderError(
@@ -155,6 +189,11 @@ def _restore(
             "the versions that provenance.json names"
         )
     set_state(task.model, _under(tensors, "model/"), data["model"])
+    total = task.task.config.total_timesteps
+    if data["model"]["_total_timesteps"] != total:
+        prolong(task.model, total)
+    if data["replay"] is None:
+        refill(task.model)
     for name, value in data["logged"].items():
         task.model.logger.record(name, value)
     if "train/n_updates" in data["logged"]:  # a whole number, and not for TensorBoard
@@ -190,11 +229,10 @@ def _check_finite(tensors: Mapping[str, Tensor], step: int) -> None:
 
 
 class CheckpointCallback(BaseCallback):
-    """Saves a checkpoint every so many steps, at the end, and when the user asks to stop.
+    """Saves a checkpoint every so many steps, and when the user asks to stop.
 
     Args:
         every_timesteps: Steps between two; 0 leaves out those on the way.
-        total_timesteps: Steps of the whole training.
         checkpoints: What saves them; None where nothing can be saved.
         stop: Looked at between two blocks.
         warn: Says what went wrong, where training goes on nevertheless.
@@ -203,14 +241,12 @@ class CheckpointCallback(BaseCallback):
     def __init__(
         self,
         every_timesteps: int,
-        total_timesteps: int,
         checkpoints: Checkpoints | None,
         stop: StopSignals,
         warn: Callable[[str], None],
     ) -> None:
         super().__init__()
         self.every_timesteps = every_timesteps
-        self.total_timesteps = total_timesteps
         self.checkpoints = checkpoints
         self.stop = stop
         self.warn = warn
@@ -239,8 +275,9 @@ class CheckpointCallback(BaseCallback):
             elif not self.failures:  # else the next checkpoint will tell whether there is room
                 self._try(self.checkpoints.save_chunks)
 
-    def _on_rollout_end(self) -> None:
-        if self.checkpoints is not None and self.model.num_timesteps >= self.total_timesteps:
+    def save_last(self) -> None:
+        """Saves a checkpoint at the end."""
+        if self.checkpoints is not None:
             self._try(self.checkpoints.save)
 
     def _try(self, to_save: Callable[[], None]) -> None:
@@ -252,6 +289,27 @@ class CheckpointCallback(BaseCallback):
             if self.failures == _MAX_FAILURES:
                 raise
             self.warn(f"No checkpoint at step {self.model.num_timesteps:,}: {error}")
+
+
+class LastBlockCallback(BaseCallback):
+    """Does something after the last block of a training.
+
+    Args:
+        total_timesteps: Steps of the whole training.
+        act: Does it.
+    """
+
+    def __init__(self, total_timesteps: int, act: Callable[[], None]) -> None:
+        super().__init__()
+        self.total_timesteps = total_timesteps
+        self.act = act
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        if self.model.num_timesteps >= self.total_timesteps:
+            self.act()
 
 
 class ResumeCallback(BaseCallback):

@@ -14,9 +14,9 @@ from sndqn.runs.checkpoint import Checkpoint, CheckpointStore
 from sndqn.runs.folder import RunFolder, differences, provenance
 from sndqn.runs.lock import RunLock
 from sndqn.training.build import build
-from sndqn.training.config import TrainConfig, make_config
-from sndqn.training.config_files import read_config
+from sndqn.training.config import TrainConfig
 from sndqn.training.labels import run_label
+from sndqn.training.more import forget_earlier_end, move_end, read_settings
 from sndqn.training.plan import plan
 from sndqn.training.session import Session
 from sndqn.training.signals import StopSignals
@@ -71,6 +71,26 @@ def resume(path: str | Path, console: Console | None = None) -> RunFolder:
 
 
 @threads_restored()
+def train_more(path: str | Path, timesteps: int, console: Console | None = None) -> RunFolder:
+    """Goes on with a finished run for so many steps, over all tasks, and evaluates it again.
+
+    The run's settings say the later end from then on. What it left at the earlier one is in
+    earlier/N-steps/. With its whole checkpoint (`keep_checkpoints`) it goes on to the bit; else all
+    but the replay does, which the agent's own play fills again before the next update.
+
+    Raises:
+        RunFolderError: There is none, it is not finished or in use, or it keeps no checkpoint.
+        ConfigError: So few steps would teach nothing.
+    """
+    console = console or Console(quiet=True)
+    run = RunFolder.open_finished(path)
+    with RunLock(run.path):
+        move_end(run, timesteps, console)
+        _go_on(run, console)
+    return run
+
+
+@threads_restored()
 def train_or_resume(config: TrainConfig, path: Path, console: Console | None = None) -> RunFolder:
     """Trains in the folder of this name, or goes on with the run that lies there.
 
@@ -117,11 +137,12 @@ def _go_on(run: RunFolder, console: Console) -> None:
     store = CheckpointStore(run.path)
     store.clean()
     trained = _is_trained(run)
+    if not trained:
+        forget_earlier_end(run)
     checkpoint = None if trained else store.load_newest()
     if checkpoint is not None and not checkpoint.skipped:
         store.prune()  # what an interrupted save was about to remove
-    config = make_config(read_config(str(run.tasks if run.tasks.is_file() else run.config)))
-    states = build(plan(config), console, fresh=checkpoint is None and not trained)
+    states = build(plan(read_settings(run)), console, fresh=checkpoint is None and not trained)
     _note_resumption(run, checkpoint, trained, console)
     with StopSignals() as stop, Session(run, states, store, console, stop) as session:
         if not trained:

@@ -18,11 +18,14 @@ from sndqn.training.build import task_callbacks
 from sndqn.training.checkpoints import (
     CheckpointCallback,
     Checkpoints,
+    LastBlockCallback,
     ResumeCallback,
     can_save,
+    drop_replay,
     lengths_of,
 )
 from sndqn.training.evaluating import evaluate_task
+from sndqn.training.pace import EstimateCallback
 from sndqn.training.signals import StopSignals, TrainingStopped
 from sndqn.training.task_state import TaskState
 
@@ -106,9 +109,9 @@ class Session:
 
     def finish(self) -> None:
         """Marks the run as finished, which nothing goes on with."""
-        write_json(self.run.provenance, {**self.run.read_provenance(), "finished": now()})
         if not self.tasks[0].task.config.keep_checkpoints:
-            self.store.remove()
+            drop_replay(self.store)
+        write_json(self.run.provenance, {**self.run.read_provenance(), "finished": now()})
 
     def _make_callbacks(self, checkpoint: Checkpoint | None) -> None:
         """Makes each task's callbacks, and those of the whole run."""
@@ -123,10 +126,14 @@ class Session:
         between_blocks = self.tasks[0].callbacks
         every, total = config.checkpoint_every_timesteps, config.total_timesteps
         saved = checkpoints if can_save_all else None
-        between_blocks.append(CheckpointCallback(every, total, saved, self.stop, self._warn))
+        saver = CheckpointCallback(every, saved, self.stop, self._warn)
+        between_blocks.append(saver)
+        # The last task's last block ends all.
+        self.tasks[-1].callbacks.append(LastBlockCallback(total, saver.save_last))
         acceleration = find_acceleration()
         if acceleration is not None and not config.threads and torch.get_num_threads() > 1:
             between_blocks.append(acceleration.ThreadsCallback(partial(say, self.console)))
+        between_blocks.append(EstimateCallback(total, partial(say, self.console)))
         if checkpoint is not None:
             # They begin in order: when the last one does, all have.
             restore = partial(checkpoints.restore, checkpoint)

@@ -10,10 +10,10 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from sndqn.files.fields import MAX_LAYERS, MAX_SIZE
-from sndqn.runs.folder import TITLE
+from sndqn.runs.folder import TITLE, default_runs_dir
 
 
-def _whole_number(value: object) -> object:
+def whole_number(value: object) -> object:
     """Lets 1e6 and "1e6" be the integer they mean, and keeps true from being 1."""
     if isinstance(value, bool):
         raise ValueError("a number")
@@ -52,7 +52,7 @@ def _mapping(value: object) -> object:
         return value
 
 
-Int = Annotated[int, BeforeValidator(_whole_number)]
+Int = Annotated[int, BeforeValidator(whole_number)]
 AlgorithmName = Literal["dqn", "c51", "qr-dqn", "iqn"]
 InitializerName = Literal["torch", "xavier_uniform", "variance_scaling", "orthogonal"]
 Size = Annotated[Int, Field(gt=0, le=MAX_SIZE)]
@@ -121,8 +121,8 @@ class Machine(Section):
 
     heading = "machine and files"
 
-    runs_dir: str = "runs"
-    """Folder under which the run's own folder is made."""
+    runs_dir: str = Field(default_factory=default_runs_dir)
+    """Folder under which the run's own folder is made; SNDQN_RUNS_DIR sets the default."""
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
     """auto, cpu, cuda, cuda:0, mps."""
     threads: Int = Field(0, ge=0, le=1024)
@@ -145,7 +145,8 @@ class Machine(Section):
     checkpoint_every_timesteps: Int = Field(50_000, ge=0)
     """Steps between two checkpoints, for --resume; 0 saves one only when training is stopped."""
     keep_checkpoints: bool = False
-    """Whether the last checkpoints stay when the run is finished."""
+    """Whether the last checkpoints stay whole when the run is finished, for an exact --more; else
+    the newest without its replay."""
 
 
 class Environment(Section):

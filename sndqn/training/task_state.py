@@ -83,7 +83,8 @@ class TaskState:
         if lengths is None:
             before = layer_norms(model.q_net, model.observation_space)
             self.console.print(layer_table(before))
-            write_text(run.config, config.to_yaml())
+        write_text(run.config, config.to_yaml())  # of a run that goes on for longer, another
+        if lengths is None:
             write_json(run.provenance, provenance())
             write_layers(run, before=before)
             self.save()  # it can be watched from now on

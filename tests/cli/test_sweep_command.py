@@ -149,7 +149,7 @@ def test_runs_lists_a_study_and_any_folder_of_runs(
     assert "1 waiting" in listed
 
     assert cli.main(["runs", str(finished.path.parent.parent), "--json"]) == 0
-    (found,) = json.loads(capsys.readouterr().out)
+    (found,) = json.loads(capsys.readouterr().out)["runs"]
     assert found["status"] == "done"
     assert found["timesteps"] == found["total_timesteps"] == 600
     assert found["evaluated"]

@@ -30,6 +30,7 @@ def test_a_run_leaves_all_its_files(run: RunFolder) -> None:
     assert sorted(path.name for path in run.path.iterdir() if path.name != "videos") == [
         "0.monitor.csv",
         "agent.safetensors",
+        "checkpoints",
         "config.yaml",
         "diagnostics.jsonl",
         "episodes.jsonl",

@@ -238,6 +238,8 @@ MADE_ANEW = (
     r"logged/.*",  # as well: a checkpoint at the end needs it, which kills at the end show
     r"model/param_groups/0/lr",  # set before each update
     r"model/_current_progress_remaining",  # needed where a block is one step, as in "decay"
+    r"model/_total_timesteps",  # the configuration's
+    r"model/refilled_at",  # of a run that goes on without its replay: test_more.py
     r"model/exploration_rate",  # Rainbow has none; DQN's is set at each step
     r"model/random/actions/(has_uint32|uinteger)",  # half a random number, where one is left over
 )
