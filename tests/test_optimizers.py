@@ -33,7 +33,15 @@ def advance(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range, fr
 
 
 @pytest.mark.parametrize("frozen", [0, 2])
-@pytest.mark.parametrize("kwargs", [{}, {"lr": 0.1, "betas": (0.5, 0.9), "eps": 0.01}])
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {},
+        {"lr": 0.1, "betas": (0.5, 0.9), "eps": 0.01},
+        {"weight_decay": 0.1},
+        {"lr": 0.1, "weight_decay": 0.1, "decoupled_weight_decay": True},
+    ],
+)
 def test_its_steps_are_those_of_torchs_fused_adam_to_the_bit(
     kwargs: dict[str, Any], frozen: int
 ) -> None:
@@ -55,10 +63,15 @@ def test_a_step_with_given_gradients_is_a_step() -> None:
         assert torch.equal(a, b)
 
 
-def test_steps_counted_at_once_are_those_counted_one_by_one_and_made_by_their_sizes() -> None:
+@pytest.mark.parametrize("decoupled", [False, True])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.5])
+def test_steps_counted_at_once_are_those_counted_one_by_one_and_made_by_their_sizes(
+    weight_decay: float, decoupled: bool
+) -> None:
     ours, theirs = network(), network()
     params, others = list(ours.parameters()), list(theirs.parameters())
-    optimizer, reference = Adam(params, lr=0.1), Adam(others, lr=0.1)
+    decay: Any = {"weight_decay": weight_decay, "decoupled_weight_decay": decoupled}
+    optimizer, reference = Adam(params, lr=0.1, **decay), Adam(others, lr=0.1, **decay)
     first = optimizer.advance(0, params)
     sizes = first + optimizer.advance(0, params, 9)
     alone = Adam(list(network().parameters()), lr=0.1)
@@ -93,7 +106,7 @@ def test_each_goes_on_from_the_state_the_other_saved(first: Any, second: Any) ->
 
 @pytest.mark.parametrize("frozen", [0, 2])
 @pytest.mark.parametrize("centered", [True, False])
-@pytest.mark.parametrize("kwargs", [{}, {"lr": 0.01, "eps": 0.01}])
+@pytest.mark.parametrize("kwargs", [{}, {"lr": 0.01, "eps": 0.01}, {"weight_decay": 0.1}])
 def test_rmsprop_with_epsilon_outside_the_root_is_torchs(
     kwargs: dict[str, Any], centered: bool, frozen: int
 ) -> None:
@@ -170,6 +183,17 @@ def test_rmsprop_goes_on_from_a_saved_state_to_the_bit(kwargs: dict[str, Any]) -
     advance(halves, after, range(3, 12), 2)
     for a, b in zip(whole.parameters(), halves.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_rmsprop_goes_on_from_a_state_that_was_saved_without_weight_decay() -> None:
+    model = network()
+    optimizer = RMSprop(model.parameters())
+    advance(model, optimizer, range(3), 0)
+    saved = optimizer.state_dict()
+    del saved["param_groups"][0]["weight_decay"]
+    optimizer.load_state_dict(saved)
+    advance(model, optimizer, range(3, 6), 0)
+    assert optimizer.param_groups[0]["weight_decay"] == 0
 
 
 def test_a_deep_copy_of_rmsprop_goes_on_by_itself() -> None:

@@ -45,4 +45,5 @@ def _places(tensors: Iterable[Tensor]) -> list[int]:
 def _settings(update: Update) -> tuple[Any, ...]:
     """Returns the settings of the update, and those of sndqn's Adam that are in compiled code."""
     groups = update.policy.optimizer.param_groups if update.uses_sndqn_adam else []
-    return update.settings, *((g["betas"], g["eps"], g["weight_decay"]) for g in groups)
+    names = ("betas", "eps", "weight_decay", "decoupled_weight_decay")
+    return update.settings, *(tuple(group[name] for name in names) for group in groups)

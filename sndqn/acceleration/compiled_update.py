@@ -57,7 +57,7 @@ class CompiledUpdate:
         counts = [len({id(step) for step in group.steps}) for group in self._moments]
         self._steps_inside = update.uses_sndqn_adam and set(counts) == {1}
         # Passed in as inputs: otherwise they would be computed once for each weight.
-        self._sizes = np.zeros((len(self._moments), 2))
+        self._sizes = np.zeros((len(self._moments), 3))
         sizes = torch.from_numpy(self._sizes).unbind()  # the same memory, written at every step
         buffers = list(policy.buffers())
         changed = list(buffers)
@@ -131,7 +131,7 @@ class CompiledUpdate:
         priorities, *logs = outputs[self._n_gradients :]
         return priorities, dict(zip(self._log_names, logs, strict=True))
 
-    def _count_steps(self, n_updates: int) -> list[tuple[tuple[float, float], ...]]:
+    def _count_steps(self, n_updates: int) -> list[tuple[tuple[float, ...], ...]]:
         """Counts steps of the optimiser; returns what `Adam.advance` does, by update and group."""
         advance = self._update.policy.optimizer.advance
         sizes = [advance(index, params, n_updates) for index, params in self._update.groups]

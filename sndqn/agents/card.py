@@ -83,11 +83,16 @@ def what_it_is(agent: Agent) -> str:
     """Says of which algorithm it is, and which layers are under SN."""
     spectral = agent.description.network.spectral
     normalised = (
-        "without spectral normalisation"
-        if spectral.layers == "none"
-        else f"with spectral normalisation of layers {spectral.layers} "
+        f"with spectral normalisation of layers {spectral.layers} "
         f"({spectral.mode}, bound {spectral.bound})"
     )
+    if spectral.layers == "none":
+        normalised = "without spectral normalisation"
+    elif spectral.mode == "init":
+        normalised = (
+            f"without spectral normalisation, from initial weights of layers {spectral.layers} "
+            f"scaled to σ {spectral.bound}"
+        )
     return f"`{agent.description.name}` {normalised}"
 
 

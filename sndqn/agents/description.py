@@ -23,9 +23,8 @@ from sndqn.networks import NetworkSpec, SpectralSettings
 from sndqn.networks.extractors import TORSOS
 from sndqn.networks.heads import HEADS
 from sndqn.networks.initializers import InitializerName
-from sndqn.networks.spec import ACTIVATIONS
+from sndqn.networks.spec import ACTIVATIONS, SpectralMode
 from sndqn.runs.folder import TITLE
-from sndqn.spectral.functional import Mode
 from sndqn.spectral.schedulers import SchedulerForm, SchedulerName
 from sndqn.spectral.spectral_layer import ConvNorm
 
@@ -64,7 +63,7 @@ _NETWORK = {
 _SPECTRAL = {
     "layers": text(500),
     "bound": either(number(1e-30, 1e30), "initial"),
-    "mode": one_of(*get_args(Mode)),
+    "mode": one_of(*get_args(SpectralMode)),
     "conv_norm": one_of(*get_args(ConvNorm)),
     "n_power_iterations": whole(1, MAX_SIZE),
     "grad_through_norm": FLAG,

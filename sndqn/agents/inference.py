@@ -15,8 +15,8 @@ from sndqn.agents.told import Told
 from sndqn.errors import AgentFileError, SelectionError
 from sndqn.networks import NetworkSpec, SpectralSettings
 from sndqn.networks.extractors import default_torso
+from sndqn.networks.spec import SpectralMode
 from sndqn.spectral import select_layers, weight_layers
-from sndqn.spectral.functional import Mode
 from sndqn.spectral.spectral_layer import Bound
 
 _NOTHING = Told()
@@ -216,7 +216,7 @@ def _spectral(tensors: Mapping[str, Tensor], planned: nn.Module, told: Told) -> 
     return SpectralSettings(
         _selection(planned, set(names)),
         bound=bound,
-        mode=cast("Mode", told.sn_mode or "normalize"),
+        mode=cast("SpectralMode", told.sn_mode or "normalize"),
         conv_norm="kernel" if kernels else "operator",
     )
 

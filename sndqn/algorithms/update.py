@@ -56,13 +56,13 @@ class Update:
     Args:
         policy: The networks and their optimiser.
         settings: What the update goes by.
-        groups: The optimiser's groups that it steps, which hold the trained parameters in order;
-            the first by default. Tasks that share an optimiser step some of its groups each.
+        groups: The optimiser's groups that it steps, and the trained parameters of each; all by
+            default. Tasks that share an optimiser step some of its groups each.
 
     Attributes:
         settings: A record, replaced when the algorithm's attributes have changed.
         networks: The online network and the target network.
-        parameters: What is trained of the online network.
+        parameters: What is trained of the online network, group by group.
     """
 
     def __init__(
@@ -72,8 +72,8 @@ class Update:
         self.settings = settings
         online, target = policy.q_net, policy.q_net_target
         self.networks = Networks(cast(SNQNetwork, online), cast(SNQNetwork, target))
-        self.parameters = [p for p in online.parameters() if p.requires_grad]
-        self.groups = groups or [(0, self.parameters)]
+        self.groups = groups or _groups_of(policy)
+        self.parameters = [p for _, parameters in self.groups for p in parameters]
 
     def __call__(self, batch: Batch, *, converge: bool = False) -> Result:
         """Makes an update.
@@ -165,3 +165,14 @@ class Update:
         # Not the norm itself, whose derivative at zero is not a number.
         slopes: Tensor = (gradient.flatten(1).square().sum(dim=1) + 1e-12).sqrt()
         return slopes
+
+
+def _groups_of(policy: DQNPolicy) -> Groups:
+    """Returns what is trained of a policy's online network, by the groups of its optimiser."""
+    trained = [p for p in policy.q_net.parameters() if p.requires_grad]
+    groups = policy.optimizer.param_groups
+    if len(groups) == 1:
+        return [(0, trained)]
+    known = set(map(id, trained))
+    found = [[p for p in group["params"] if id(p) in known] for group in groups]
+    return [(index, parameters) for index, parameters in enumerate(found) if parameters]

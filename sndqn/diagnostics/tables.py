@@ -6,7 +6,7 @@ from torch import nn
 
 from sndqn.diagnostics import LayerNorm, lipschitz_bound
 from sndqn.networks import SpectralSettings
-from sndqn.spectral import SpectralLayer, weight_layers
+from sndqn.spectral import SpectralLayer, select_layers, weight_layers
 
 
 def spectral_sentence(network: nn.Module, settings: SpectralSettings) -> str:
@@ -16,6 +16,11 @@ def spectral_sentence(network: nn.Module, settings: SpectralSettings) -> str:
         for entry in weight_layers(network)
         if isinstance(entry.layer, SpectralLayer)
     ]
+    if settings.mode == "init" and settings.layers != "none":
+        scaled = [f"{e.index} ({e.name})" for e in select_layers(network, settings.layers)]
+        return (
+            f"Initial weights of {_layers(scaled)} are scaled to σ {settings.bound:g}; none is held"
+        )
     if not chosen:
         return "No layer is normalised (--sn-layers none)"
     bound = "the σ it starts with" if settings.bound == "initial" else f"{settings.bound:g}"
@@ -25,7 +30,11 @@ def spectral_sentence(network: nn.Module, settings: SpectralSettings) -> str:
         "track": "σ is followed, and nothing normalised",
     }[settings.mode]
     steered = "" if settings.scheduler == "none" else f", and steers {settings.scheduler}"
-    return f"SN on layer{'s' if len(chosen) > 1 else ''} {', '.join(chosen)}: {held}{steered}"
+    return f"SN on {_layers(chosen)}: {held}{steered}"
+
+
+def _layers(names: list[str]) -> str:
+    return f"layer{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
 def layer_table(rows: list[LayerNorm], title: str | None = None) -> Table:

@@ -14,7 +14,7 @@ from sndqn.networks.initializers import initialize
 from sndqn.networks.noisy import NoisyLinear
 from sndqn.networks.q_network import Observation, QNetwork
 from sndqn.networks.spec import NetworkSpec, SpectralSettings
-from sndqn.spectral import normalize_layers, select_layers
+from sndqn.spectral import normalize_layers, scale_layers, select_layers
 from sndqn.spectral.schedulers import SpectralScheduler
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -102,12 +102,13 @@ def apply_settings(
             "each draw of the noise: no bound can be held. Select other layers, such as convs, or "
             "leave noise out"
         )
-    normalize_layers(
+    scales_once = settings.mode == "init"
+    (scale_layers if scales_once else normalize_layers)(
         network,
         [entry.name for entry in chosen],
         zero_observation(observation_space),
         bound=settings.bound,
-        mode=settings.mode,
+        mode="normalize" if scales_once else settings.mode,
         conv_norm=settings.conv_norm,
         n_power_iterations=settings.n_power_iterations,
         grad_through_norm=settings.grad_through_norm,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 from gymnasium import spaces
 from torch import nn
@@ -25,6 +25,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "silu": nn.SiLU,
 }
 
+# How layers are normalised; "init" scales their initial weights alone and leaves them plain.
+SpectralMode = Literal[Mode, "init"]
+
 
 @dataclass(frozen=True)
 class SpectralSettings:
@@ -33,7 +36,8 @@ class SpectralSettings:
     Attributes:
         layers: Selection of weight layers, see `sndqn.spectral.select_layers`.
         bound: The value σ is held to, or "initial".
-        mode: "normalize", "shrink", or "track", which leaves the layers as they are.
+        mode: "normalize", "shrink", "track", which leaves the layers as they are, or "init", which
+            multiplies their initial weights by bound / σ and leaves them free from then on.
         conv_norm: "operator" or "kernel".
         n_power_iterations: Steps of power iteration in each training-mode forward pass.
         grad_through_norm: Whether the gradient flows through σ.
@@ -45,7 +49,7 @@ class SpectralSettings:
 
     layers: Selection = "-2"
     bound: Bound = 1.0
-    mode: Mode = "normalize"
+    mode: SpectralMode = "normalize"
     conv_norm: ConvNorm = "operator"
     n_power_iterations: int = 1
     grad_through_norm: bool = True
@@ -59,6 +63,11 @@ class SpectralSettings:
             raise ConfigError(
                 f"sn_scheduler {self.scheduler}: stands in the place of normalisation, and needs "
                 f'sn_mode "track", found "{self.mode}". Type --sn-mode track'
+            )
+        if self.mode == "init" and self.bound == "initial":
+            raise ConfigError(
+                "sn_mode init: scales initial weights to a bound, found the bound they come with, "
+                '"initial": give a number'
             )
 
 

@@ -18,20 +18,13 @@ class Moments(NamedTuple):
     steps: list[Tensor]
 
 
-_FLAGS = (
-    "amsgrad",
-    "foreach",
-    "maximize",
-    "capturable",
-    "differentiable",
-    "decoupled_weight_decay",
-)
-_TORCH_OPTIONS = (*_FLAGS, "fused", "lr", "weight_decay", "eps")
+_FLAGS = ("amsgrad", "foreach", "maximize", "capturable", "differentiable")
+_TORCH_OPTIONS = (*_FLAGS, "decoupled_weight_decay", "fused", "lr", "weight_decay", "eps")
 _flags_of = operator.itemgetter(*_FLAGS)
 
 
 def _is_plain(group: dict[str, Any]) -> bool:
-    """Returns whether `torch._fused_adam_` does all that a group of parameters asks for."""
+    """Returns whether torch's fused kernels do all that a group of parameters asks for."""
     plain = not any(_flags_of(group)) and group["fused"] is not False
     return plain and not isinstance(group["lr"], Tensor) and isinstance(group["betas"][0], float)
 
@@ -58,14 +51,16 @@ class Adam(torch.optim.Adam):
         lr: Learning rate.
         betas: Decay rates of the two moments.
         eps: Added to the root of the second moment.
-        weight_decay: Factor of the weights added to the gradient.
+        weight_decay: Factor of the weights added to the gradient, or where it is decoupled, times
+            the learning rate, taken from the weights.
         amsgrad: As in `torch.optim.Adam`; so are those below.
         foreach: Whether torch's steps over lists are made.
         maximize: Whether the gradient is followed upwards.
         capturable: Whether torch's steps can be captured.
         differentiable: Whether autograd follows torch's steps.
         fused: False asks for torch's step, which is not one call.
-        decoupled_weight_decay: Whether weights decay as in AdamW.
+        decoupled_weight_decay: Whether weights decay as in AdamW (Loshchilov and Hutter, ICLR 2019,
+            arXiv 1711.05101).
 
     Attributes:
         scheduler: A `sndqn.spectral.schedulers.SpectralScheduler` that steers the steps: DivGrad,
@@ -101,10 +96,10 @@ class Adam(torch.optim.Adam):
             "maximize": maximize,
             "capturable": capturable,
             "differentiable": differentiable,
-            "decoupled_weight_decay": decoupled_weight_decay,
         }
         if fused is None and not any(flags.values()):
             fused = True
+        flags["decoupled_weight_decay"] = decoupled_weight_decay
         super().__init__(
             params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused, **flags
         )
@@ -163,8 +158,10 @@ class Adam(torch.optim.Adam):
         """
         self._step_group(index, self.param_groups[index], params, gradients, sizes)
 
-    def advance(self, index: int, params: list[Any], n_steps: int = 1) -> list[tuple[float, float]]:
-        """Counts steps t of a group; returns for each its size η / (1 - β₁ᵗ), and 1 / (1 - β₂ᵗ).
+    def advance(
+        self, index: int, params: list[Any], n_steps: int = 1
+    ) -> list[tuple[float, float, float]]:
+        """Counts steps t of a group; returns for each η / (1 - β₁ᵗ), its size, 1 / (1 - β₂ᵗ) and η.
 
         For parameters on the CPU that have had equally many steps.
         """
@@ -204,7 +201,8 @@ class Adam(torch.optim.Adam):
         if any(map(_strides_differ, params, moments.exp_avgs)):  # another layout now
             self._moments.pop(index)
             moments = self.moments(index, params)
-        torch._fused_adam_(
+        decoupled = group["decoupled_weight_decay"]
+        (torch._fused_adamw_ if decoupled else torch._fused_adam_)(
             params,
             list(map(_in_layout_of, params, gradients)),
             moments.exp_avgs,
@@ -230,8 +228,8 @@ class Adam(torch.optim.Adam):
     ) -> None:
         """Makes a step by plain operations, whose ε or size is a tensor of each parameter."""
         beta1, beta2 = group["betas"]
-        if group["weight_decay"]:
-            decay = group["weight_decay"]
+        decay, decoupled = group["weight_decay"], group["decoupled_weight_decay"]
+        if decay and not decoupled:
             gradients = list(torch._foreach_add(gradients, params, alpha=decay))
         torch._foreach_lerp_(moments.exp_avgs, gradients, 1 - beta1)
         torch._foreach_mul_(moments.exp_avg_sqs, beta2)
@@ -240,25 +238,29 @@ class Adam(torch.optim.Adam):
         factors = [1.0] * len(params)
         if name in ("mul_eps", "div_lr"):
             factors = self.scheduler.factors(params)
-        for p, m, v, (size, correction), factor in zip(
+        for p, m, v, (size, correction, lr), factor in zip(
             params, moments.exp_avgs, moments.exp_avg_sqs, sizes, factors, strict=True
         ):
             eps = group["eps"] * factor if name == "mul_eps" else group["eps"]
+            if name == "div_lr":
+                size, lr = size / factor, lr / factor
+            if decay and decoupled:
+                p.mul_(1 - lr * decay)
             root = (v * correction).sqrt_().add_(eps)
-            p.sub_(m / root * (size / factor if name == "div_lr" else size))
+            p.sub_(m / root * size)
 
     @staticmethod
     def _size(
         group: dict[str, Any], lr: Any, step: Any, expm1: Callable[[Any], Any]
-    ) -> tuple[Any, Any]:
-        """Returns η / (1 - β₁ᵗ), the size of step t, and 1 / (1 - β₂ᵗ): tensors where t is one."""
+    ) -> tuple[Any, Any, Any]:
+        """Returns the size of step t, η / (1 - β₁ᵗ), 1 / (1 - β₂ᵗ) and η; tensors where t is."""
 
         def correction(beta: float) -> Any:
             # Not 1 - β^t, which cancels: three digits are lost in the first steps.
             return 1 / -expm1(step * math.log(beta)) if beta else 1.0
 
         beta1, beta2 = group["betas"]
-        return lr * correction(beta1), correction(beta2)
+        return lr * correction(beta1), correction(beta2), lr
 
     def moments(self, index: int, params: list[Tensor]) -> Moments:
         """Returns the state of a group's parameters, made where missing.

@@ -28,6 +28,7 @@ class RMSprop(torch.optim.Optimizer):
             code has 0.01 outside.
         centered: Whether the variance, or else the mean square, is under the root.
         eps_inside_root: Whether ε is added before the root is taken, as in TensorFlow's.
+        weight_decay: Factor of the weights added to the gradient, as in torch.
 
     Raises:
         ConfigError: A number out of range.
@@ -44,6 +45,7 @@ class RMSprop(torch.optim.Optimizer):
         eps: float = 1e-5,
         centered: bool = True,
         eps_inside_root: bool = False,
+        weight_decay: float = 0.0,
     ) -> None:
         if not lr >= 0:
             raise ConfigError(f"lr: expected 0 or more, found {lr}")
@@ -51,8 +53,17 @@ class RMSprop(torch.optim.Optimizer):
             raise ConfigError(f"decay: expected 0 or more and less than 1, found {decay}")
         if not eps > 0:
             raise ConfigError(f"eps: expected a positive number, found {eps}")
+        if not weight_decay >= 0:
+            raise ConfigError(f"weight_decay: expected 0 or more, found {weight_decay}")
         defaults = {"lr": lr, "decay": decay, "eps": eps, "centered": centered}
-        super().__init__(params, {**defaults, "eps_inside_root": eps_inside_root})
+        defaults |= {"eps_inside_root": eps_inside_root, "weight_decay": weight_decay}
+        super().__init__(params, defaults)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Also how a state dict is loaded: one may have been saved without weight decay.
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group.setdefault("weight_decay", 0.0)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -65,6 +76,9 @@ class RMSprop(torch.optim.Optimizer):
             params = [p for p in group["params"] if p.grad is not None]
             if params:
                 gradients = [p.grad for p in params]
+                if group["weight_decay"]:
+                    decay = group["weight_decay"]
+                    gradients = list(torch._foreach_add(gradients, params, alpha=decay))
                 denominators = self._denominators(group, params, gradients)
                 torch._foreach_addcdiv_(params, gradients, denominators, value=-group["lr"])
         return result

@@ -1,5 +1,6 @@
 """The policies for Stable-Baselines3's DQN, and for sndqn's algorithms."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +16,7 @@ from sndqn.networks import NetworkSpec, QNetwork, make_q_network
 from sndqn.networks.noisy import noisy_layers, remove_noise, reset_noise, without_noise
 from sndqn.networks.q_network import ActionValues
 from sndqn.policies.base import SpectralPolicyMixin
+from sndqn.policies.eps_groups import groups_by_eps
 
 
 class SNQNetwork(ActionValues, SB3QNetwork):
@@ -48,6 +50,8 @@ class SNDQNPolicy(SpectralPolicyMixin, DQNPolicy):
             distributional algorithms set it.
         head_kwargs: Further arguments of the head; these algorithms set them too.
         initializer: Initial weights, "torch" by default; see `sndqn.networks.initializers`.
+        optimizer_eps_layers: ε of the optimiser for some layers, by selections as `sn_layers`:
+            {"-2": 3.2e-4}; the others have that of `optimizer_kwargs`.
         **kwargs: As Stable-Baselines3's `DQNPolicy`, and the arguments of `SpectralPolicyMixin`.
     """
 
@@ -61,6 +65,15 @@ class SNDQNPolicy(SpectralPolicyMixin, DQNPolicy):
         "initializer",
     )
 
+    def __init__(
+        self,
+        *args: Any,
+        optimizer_eps_layers: Mapping[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.optimizer_eps_layers = dict(optimizer_eps_layers or {})
+        super().__init__(*args, **kwargs)
+
     @property
     def noisy(self) -> bool:
         """Whether the head's layers are noisy."""
@@ -68,7 +81,16 @@ class SNDQNPolicy(SpectralPolicyMixin, DQNPolicy):
 
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
+        if self.optimizer_eps_layers:
+            groups = groups_by_eps(self.q_net, self.optimizer, self.optimizer_eps_layers)
+            self.optimizer = self.optimizer_class(  # type: ignore[call-arg]
+                groups, lr=lr_schedule(1), **self.optimizer_kwargs
+            )
         self._keep_sigma_current(self.q_net, self.q_net_target)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        data = super()._get_constructor_parameters()
+        return {**data, "optimizer_eps_layers": self.optimizer_eps_layers}
 
     def share_torso(self, torso: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Puts another policy's torso, and an optimiser that knows both, in the place of its own.

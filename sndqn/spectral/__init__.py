@@ -1,6 +1,11 @@
 """Spectral normalisation for any `torch.nn.Module`; needs torch alone."""
 
-from sndqn.spectral.apply import normalize_layers, remove_spectral_norm, spectral_norm
+from sndqn.spectral.apply import (
+    normalize_layers,
+    remove_spectral_norm,
+    scale_layers,
+    spectral_norm,
+)
 from sndqn.spectral.layers import SpectralConv2d, SpectralLinear
 from sndqn.spectral.norms import certified_norm, exact_norm
 from sndqn.spectral.selection import WeightLayer, format_selection, select_layers, weight_layers
@@ -16,6 +21,7 @@ __all__ = [
     "format_selection",
     "normalize_layers",
     "remove_spectral_norm",
+    "scale_layers",
     "select_layers",
     "spectral_norm",
     "weight_layers",

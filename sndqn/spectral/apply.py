@@ -94,14 +94,42 @@ def normalize_layers(
             needed for linear layers or `conv_norm="kernel"`.
         **settings: As for `spectral_norm`.
     """
+    for name, layer in _normalised(module, names, example_input, settings).items():
+        replace_layer(module, name, layer)
+    return module
+
+
+@torch.no_grad()
+def scale_layers(
+    module: nn.Module, names: list[str], example_input: object = None, **settings: Any
+) -> nn.Module:
+    """Multiplies the named layers' weights by bound / σ, once and in place; they stay plain.
+
+    The module then computes what `normalize_layers` would make it compute, until it learns.
+
+    Args:
+        module: Any module.
+        names: As for `normalize_layers`.
+        example_input: As for `normalize_layers`.
+        **settings: As for `spectral_norm`.
+    """
+    for layer in _normalised(module, names, example_input, settings).values():
+        layer.weight.mul_(layer.scale)  # the plain layer's own weight
+    return module
+
+
+def _normalised(
+    module: nn.Module, names: list[str], example_input: object, settings: dict[str, Any]
+) -> dict[str, SpectralLinear | SpectralConv2d]:
+    """Makes the normalised layer of each named one; they share their parameters."""
     layers = {name: module.get_submodule(name) for name in names}
     sizes: dict[nn.Module, Pair] = {}
     if example_input is not None and any(isinstance(m, nn.Conv2d) for m in layers.values()):
         sizes = input_sizes(module, example_input)
-    for name, layer in layers.items():
-        size = sizes.get(layer)
-        replace_layer(module, name, spectral_norm(layer, input_size=size, **settings))
-    return module
+    return {
+        name: spectral_norm(layer, input_size=sizes.get(layer), **settings)
+        for name, layer in layers.items()
+    }
 
 
 def input_sizes(module: nn.Module, example_input: object) -> dict[nn.Module, Pair]:

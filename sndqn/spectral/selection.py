@@ -62,8 +62,12 @@ def _positions(module: nn.Module, name: str) -> list[_Position]:
     return [[layer for branch in aligned for layer in branch[i]] for i in range(depth)]
 
 
-def parse_selection(selection: Selection) -> list[int | str]:
+def parse_selection(selection: Selection, setting: str = "sn_layers") -> list[int | str]:
     """Reads a selection into its parts, integers and words, without looking at a network.
+
+    Args:
+        selection: The selection.
+        setting: What messages call it.
 
     Raises:
         SelectionError: It is empty, or not made of integers and words.
@@ -75,16 +79,16 @@ def parse_selection(selection: Selection) -> list[int | str]:
     elif isinstance(selection, Sequence):
         parts = list(selection)
     else:
-        raise _not_a_selection(selection)
-    result = [_parse_part(part, selection) for part in parts]
+        raise _not_a_selection(selection, setting)
+    result = [_parse_part(part, selection, setting) for part in parts]
     if not result:
         return ["none"]
     if len(result) > 1 and "none" in result:
-        raise SelectionError(f'sn_layers: "none" stands alone, found {selection!r}')
+        raise SelectionError(f'{setting}: "none" stands alone, found {selection!r}')
     return result
 
 
-def _parse_part(part: object, selection: Selection) -> int | str:
+def _parse_part(part: object, selection: Selection, setting: str) -> int | str:
     if isinstance(part, int) and not isinstance(part, bool):
         return part
     if isinstance(part, str) and part:
@@ -92,12 +96,12 @@ def _parse_part(part: object, selection: Selection) -> int | str:
             return int(part)
         except ValueError:
             return part
-    raise _not_a_selection(selection)
+    raise _not_a_selection(selection, setting)
 
 
-def _not_a_selection(selection: object) -> SelectionError:
+def _not_a_selection(selection: object, setting: str) -> SelectionError:
     return SelectionError(
-        'sn_layers: expected "-2", "-2,-3", "all", "none", "convs" or layer names, '
+        f'{setting}: expected "-2", "-2,-3", "all", "none", "convs" or layer names, '
         f"found {selection!r}"
     )
 
@@ -107,7 +111,9 @@ def format_selection(selection: Selection) -> str:
     return ",".join(str(part) for part in parse_selection(selection))
 
 
-def select_layers(network: nn.Module, selection: Selection) -> list[WeightLayer]:
+def select_layers(
+    network: nn.Module, selection: Selection, setting: str = "sn_layers"
+) -> list[WeightLayer]:
     """Finds the layers a selection means in a network, in forward order.
 
     Args:
@@ -115,20 +121,21 @@ def select_layers(network: nn.Module, selection: Selection) -> list[WeightLayer]
         selection: "all", "none", "convs", an index such as -2, a dotted layer name, the dotted
             name of a part of the network (all its layers), one word between the dots of names
             (all layers whose names have it), or several: "-2,-3", [-2, "q_net.0", "residual"].
+        setting: What messages call the selection.
 
     Raises:
         SelectionError: A part means no layer; the message lists those there are.
     """
     layers = weight_layers(network)
     chosen: set[str] = set()
-    for part in parse_selection(selection):
+    for part in parse_selection(selection, setting):
         if part == "none":
             continue
         found = [entry.name for entry in layers if _means(part, entry, layers)]
         if not found:
             there_are = ", ".join(f"{entry.index}: {entry.name}" for entry in layers)
             raise SelectionError(
-                f"sn_layers: no layer {str(part)!r} in this network. Its layers: {there_are}.\n"
+                f"{setting}: no layer {str(part)!r} in this network. Its layers: {there_are}.\n"
                 'Type indices, names, words between their dots, "all", "none" or "convs", '
                 "as in --sn-layers -2,-3"
             )

@@ -46,6 +46,8 @@ from sndqn.training.signals import StopSignals
 from sndqn.training.task_state import TaskState, describe_agent
 from sndqn.training.transfer import start_from
 
+# torch's AdamW has it where it is told nothing.
+ADAMW_WEIGHT_DECAY = 0.01
 ALGORITHMS: dict[str, type[ValueBasedAlgorithm]] = {
     "dqn": DQN,
     "c51": C51,
@@ -197,14 +199,21 @@ def update_rhythm(config: TrainConfig) -> tuple[int, int]:
 
 
 def _optimizer(config: TrainConfig) -> dict[str, Any]:
+    decoupled = config.optimizer == "adamw"
+    decay = config.weight_decay
+    if decay is None:
+        decay = ADAMW_WEIGHT_DECAY if decoupled else 0.0
+    kwargs: dict[str, Any] = {"weight_decay": decay}
     if config.optimizer == "sgd":
-        return {"optimizer_class": torch.optim.SGD, "optimizer_kwargs": {}}
-    kwargs: dict[str, Any] = {"eps": config.optimizer_eps}
-    if config.optimizer == "adam":
-        return {"optimizer_class": Adam, "optimizer_kwargs": kwargs}
+        return {"optimizer_class": torch.optim.SGD, "optimizer_kwargs": kwargs}
+    kwargs["eps"] = config.optimizer_eps
+    given = {"optimizer_kwargs": kwargs, "optimizer_eps_layers": config.optimizer_eps_layers}
+    if config.optimizer != "rmsprop":
+        kwargs["decoupled_weight_decay"] = decoupled
+        return {"optimizer_class": Adam, **given}
     kwargs["centered"] = config.rmsprop_centered
     kwargs["eps_inside_root"] = config.rmsprop_eps_inside_root
-    return {"optimizer_class": RMSprop, "optimizer_kwargs": kwargs}
+    return {"optimizer_class": RMSprop, **given}
 
 
 def task_callbacks(state: TaskState, stop: StopSignals) -> list[BaseCallback]:

@@ -23,6 +23,8 @@ from sndqn.training.settings import (
     words,
 )
 
+_ADAMS = ("adam", "adamw")
+
 
 # Pydantic takes the fields of the last base first.
 class TrainConfig(
@@ -76,10 +78,29 @@ class TrainConfig(
                 f"sn_scheduler {self.sn_scheduler}: stands in the place of normalisation and needs "
                 f"layers that are only tracked, found sn_mode {self.sn_mode}. Type --sn-mode track"
             )
-        if self.sn_scheduler not in ("none", "div_out") and self.optimizer != "adam":
+        if self.sn_mode == "init" and self.sn_layers != "none" and self.init_from is not None:
+            raise ValueError(
+                "sn_mode init: scales initial weights, found init_from, whose weights take their "
+                "place. Type --sn-layers none, or --sn-mode normalize"
+            )
+        if self.sn_scheduler not in ("none", "div_out") and self.optimizer not in _ADAMS:
             raise ValueError(
                 f"sn_scheduler {self.sn_scheduler}: is defined on Adam's step, found optimizer "
                 f"{self.optimizer}. Type --optimizer adam"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _agree_on_optimizer(self) -> "TrainConfig":
+        if self.optimizer_eps_layers and self.optimizer == "sgd":
+            raise ValueError(
+                "optimizer_eps_layers: expected an optimiser with an ε, found sgd. "
+                "Type --optimizer adam"
+            )
+        if self.optimizer_eps_layers and len(self.env_names) > 1:
+            raise ValueError(
+                "optimizer_eps_layers: expected one environment, found several, which share an "
+                "optimiser. Leave it out"
             )
         return self
 
@@ -125,6 +146,11 @@ class TrainConfig(
             raise ValueError(
                 f"buffer_size: expected at least batch_size ({self.batch_size}), "
                 f"found {self.buffer_size}"
+            )
+        if self.sn_bound == "initial" and self.sn_mode == "init":
+            raise ValueError(
+                "sn_mode init: scales initial weights to a bound, found the one they come with, "
+                "initial. Type --sn-bound 1"
             )
         if self.sn_bound != "initial" and not self.sn_bound > 0:
             raise ValueError(

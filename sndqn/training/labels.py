@@ -25,6 +25,8 @@ _SHORT = {
     "eval_every_timesteps": "eval-every",
     "net_arch": "net",
     "optimizer": "",
+    "optimizer_eps_layers": "eps-layers",
+    "weight_decay": "decay",
     "protocol": "",
     "init_from": "from-",
     "sn_bound": "bound",

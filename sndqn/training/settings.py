@@ -42,6 +42,12 @@ def _selection(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _by_layers(value: object) -> object:
+    """Reads '-2: 3.2e-4', the number -2 too, as values by selections of layers."""
+    found = _mapping(value)
+    return {_selection(key): item for key, item in found.items()} if type(found) is dict else found
+
+
 def _mapping(value: object) -> object:
     """Reads "500000: {sticky_actions: 0.25}" as YAML does, without aliases or anything to run."""
     if not isinstance(value, str):
@@ -223,8 +229,9 @@ class SpectralNorm(Section):
     """Weight layers under SN: -2, or -2,-3, all, none, convs, layer names."""
     sn_bound: float | Literal["initial"] = Field(1.0)
     """Value σ is held to, or initial for each layer's own at the start."""
-    sn_mode: Literal["normalize", "shrink", "track"] = Field("normalize")
-    """normalize scales to the bound, shrink only down to it, track follows σ alone."""
+    sn_mode: Literal["normalize", "shrink", "track", "init"] = Field("normalize")
+    """normalize scales to the bound, shrink only down to it, track follows σ alone, init scales the
+    initial weights to it and leaves them free."""
     sn_conv_norm: Literal["operator", "kernel"] = Field("operator")
     """Norm of a convolution: of its operator (true), or of its flattened kernel (torch's)."""
     sn_power_iterations: Size = 1
@@ -314,10 +321,17 @@ class Optimizer(Section):
     """Step size of the optimiser."""
     learning_rate_decay: bool = False
     """Whether the learning rate falls linearly to zero over the training."""
-    optimizer: Literal["adam", "rmsprop", "sgd"] = Field("adam")
+    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = Field("adam")
     """The optimiser; rmsprop has decay 0.95, sgd no momentum."""
     optimizer_eps: float = Field(1e-8, gt=0)
-    """ε of adam and rmsprop."""
+    """ε of adam, adamw and rmsprop."""
+    optimizer_eps_layers: Annotated[
+        dict[str, Annotated[float, Field(gt=0)]] | None, BeforeValidator(_by_layers)
+    ] = None
+    """Another ε for some layers, named as in sn_layers: '-2: 3.2e-4'."""
+    weight_decay: float | None = Field(None, ge=0)
+    """Decay of all weights and biases, as torch's optimisers have it: decoupled by adamw, added to
+    the gradient by the others; none is theirs, 0.01 for adamw and 0 else."""
     rmsprop_centered: bool = True
     """Whether rmsprop subtracts the mean gradient."""
     rmsprop_eps_inside_root: bool = False

@@ -277,6 +277,21 @@ def test_a_compiled_step_is_the_eager_one_under_a_scheduler(name: str, form: str
 
 
 @needs_compiler
+def test_a_compiled_step_is_the_eager_one_with_decoupled_decay_and_eps_by_layer() -> None:
+    policy: dict[str, Any] = {"sn_layers": "-2", "optimizer_eps_layers": {"-2": 0.1}}
+    policy["optimizer_kwargs"] = {"weight_decay": 0.5, "decoupled_weight_decay": True}
+    model, twin = (make(policy_kwargs=policy, learning_rate=0.01) for _ in range(2))
+    train(model, 10, compiled=True)
+    train(twin, 10, compiled=False)
+    assert len(model.update.groups) == 2
+    for fast, eager in zip(model.update.parameters, twin.update.parameters, strict=True):
+        torch.testing.assert_close(fast, eager, rtol=1e-4, atol=1e-6)
+    updates = model.acceleration.updates
+    model.policy.optimizer.param_groups[1]["eps"] = 0.2
+    assert updates.run_updates(model.draw_samples(32), 1, 0) is None, "0.1 is in its code"
+
+
+@needs_compiler
 def test_a_compiled_step_follows_the_learning_rate_and_notices_another_state() -> None:
     model = make()
     train(model, 10, compiled=True)

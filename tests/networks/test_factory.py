@@ -30,7 +30,7 @@ from sndqn.networks import (
 )
 from sndqn.networks.extractors import default_torso
 from sndqn.networks.factory import zero_observation
-from sndqn.spectral import SpectralConv2d, SpectralLayer, weight_layers
+from sndqn.spectral import SpectralConv2d, SpectralLayer, select_layers, weight_layers
 
 ACTIONS = spaces.Discrete(3)
 VECTOR = spaces.Box(-1, 1, (5,), np.float32)
@@ -275,6 +275,38 @@ def test_initial_bound_keeps_the_function() -> None:
     held.load_state_dict(plain.state_dict(), strict=True)
     observations = batch_of(VECTOR)
     torch.testing.assert_close(held.eval()(observations), plain.eval()(observations))
+
+
+@pytest.mark.parametrize("conv_norm", ["operator", "kernel"])
+@pytest.mark.parametrize(("space", "sn_layers"), [(VECTOR, "-2"), (IMAGE, "all"), (GRID, "-2,-3")])
+@pytest.mark.parametrize("sn_bound", [1.0, 0.3])
+def test_scaled_initial_weights_make_the_function_of_sn_and_stay_plain(
+    space: Any, sn_layers: str, sn_bound: float, conv_norm: Any
+) -> None:
+    networks = []
+    for mode in ("normalize", "init"):
+        torch.manual_seed(0)
+        settings = {"sn_layers": sn_layers, "sn_bound": sn_bound, "sn_conv_norm": conv_norm}
+        networks.append(make_q_network(space, ACTIONS, sn_mode=mode, **settings))
+    held, scaled = networks
+    observations = batch_of(space)
+    torch.testing.assert_close(
+        scaled(observations), held.eval()(observations), rtol=1e-5, atol=1e-6
+    )
+    assert not any(isinstance(module, SpectralLayer) for module in scaled.modules())
+    torch.manual_seed(0)
+    plain = make_q_network(space, ACTIONS, sn_layers="none")
+    changed = {
+        entry.index
+        for entry, other in zip(weight_layers(scaled), weight_layers(plain), strict=True)
+        if not torch.equal(entry.layer.weight, other.layer.weight)
+    }
+    assert changed == {entry.index for entry in select_layers(held, sn_layers)}
+
+
+def test_scaled_initial_weights_need_a_number_as_bound() -> None:
+    with pytest.raises(ConfigError, match="sn_mode init: scales initial weights"):
+        make_q_network(VECTOR, ACTIONS, sn_mode="init", sn_bound="initial")
 
 
 def slopes(network: QNetwork, x: Tensor, y: Tensor) -> Tensor:

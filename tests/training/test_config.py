@@ -71,6 +71,19 @@ def test_selections_are_taken_as_yaml_writes_them(written: Any, meant: str) -> N
         ({"keep_best": True}, "Type --eval-every-timesteps"),
         ({"seed": 2**31}, "seed: expected less than"),
         ({"n_atoms": 51}, "n_atoms: belongs to c51, found algo dqn. Type --algo c51"),
+        ({"sn_mode": "init", "sn_bound": "initial"}, "sn_mode init: scales initial weights to a b"),
+        ({"sn_mode": "init", "init_from": "x"}, "found init_from, whose weights take their place"),
+        ({"optimizer_eps_layers": "-2"}, "optimizer_eps_layers: expected {name: value}, found"),
+        ({"optimizer_eps_layers": "-2: 0"}, "optimizer_eps_layers: expected greater than 0, found"),
+        (
+            {"optimizer_eps_layers": "-2: 1", "optimizer": "sgd"},
+            "an optimiser with an ε, found sgd",
+        ),
+        (
+            {"optimizer_eps_layers": "-2: 1", "env": "x,y"},
+            "expected one environment, found several",
+        ),
+        ({"weight_decay": -1}, "weight_decay: expected greater than or equal to 0, found -1"),
         ({"env_changes": {9: {"wrappers": []}}}, "expected settings of the environment, found 'wr"),
     ],
 )
