@@ -5,6 +5,8 @@ config.yaml            every setting of its training
 evaluation.json        its score
 episodes.jsonl         the episodes that prove it
 agent.safetensors      the agent
+seeds.json             what all seeds of its study scored, if it is of one
+replay.mp4             the beginning of its best game, with its Q-values
 """
 
 import json

@@ -3,15 +3,20 @@
 import json
 import re
 import shutil
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sndqn.agents.agents import load_agent
+from sndqn.agents.agents import Agent, load_agent
 from sndqn.agents.card import card
 from sndqn.agents.evaluations import read_evaluation, read_traces
+from sndqn.agents.seeds import SEEDS_FILE, SeedScores
 from sndqn.agents.shipped import INDEX
 from sndqn.errors import RunFolderError
-from sndqn.evaluation import write_episodes
+from sndqn.evaluation import Trace, write_episodes, write_video
+from sndqn.evaluation.films import film
+from sndqn.evaluation.window import drawing_unseen
 from sndqn.files import sha256_of, write_json, write_text
 from sndqn.files.shipped import shipped_dir
 from sndqn.runs.folder import RunFolder
@@ -20,15 +25,25 @@ from sndqn.training.config_files import read_config
 
 SCHEMA = "sndqn-agents-1"
 MAX_AGENT_BYTES = 3 * 10**6
+MAX_CLIP_BYTES = 10**6
+CLIP = "replay.mp4"
+CLIP_SECONDS = 20
+_SUITES = ("atari", "control", "minatar")
 
 
-def add_agent(run: RunFolder, name: str, evaluated: RunFolder | None = None) -> str:
+def add_agent(
+    run: RunFolder,
+    name: str,
+    evaluated: RunFolder | None = None,
+    seeds: SeedScores | None = None,
+) -> str:
     """Puts a finished run among the shipped agents and writes the index anew.
 
     Args:
         run: Evaluated, its episodes in place.
         name: What the agent is called within its environment: "sn".
         evaluated: Holds the evaluation to ship with it; None for the run's own.
+        seeds: What the seeds of its study scored.
 
     Returns:
         The agent's whole name: "CartPole/sn".
@@ -66,7 +81,16 @@ def add_agent(run: RunFolder, name: str, evaluated: RunFolder | None = None) -> 
     shutil.copyfile(run.agent, folder.agent)
     shutil.copyfile(evaluated.evaluation, folder.evaluation)
     write_text(folder.config, config)
-    write_text(folder.path / "README.md", card(whole_name, agent, record, provenance))
+    rows, sections = [], []
+    if seeds is not None:
+        write_json(folder.path / SEEDS_FILE, seeds.to_json())
+        which = f"study `{seeds.study}`, arm `{seeds.arm}`"
+        rows.append((which, f"{seeds.summary}; this agent is the median"))
+    if _write_clip(folder.path / CLIP, agent, traces):
+        seconds = f"first {CLIP_SECONDS} seconds"
+        sections.append(f"[{CLIP}]({CLIP}): the best game's {seconds}, with its Q-values.")
+    text = card(whole_name, agent, record, provenance, rows=rows, sections=sections)
+    write_text(folder.path / "README.md", text)
     write_index()
     return whole_name
 
@@ -88,9 +112,30 @@ def write_index() -> None:
 
 def index_of(root: Path) -> dict[str, Any]:
     """Makes the index of the agents in a folder, from their files."""
-    found = sorted(root.rglob("agent.safetensors"))
-    agents = {path.parent.relative_to(root).as_posix(): _entry(path.parent) for path in found}
-    return {"schema": SCHEMA, "agents": agents}
+    entries = {
+        path.parent.relative_to(root).as_posix(): _entry(path.parent)
+        for path in root.rglob("agent.safetensors")
+    }
+    names = sorted(entries, key=lambda name: rank(name, entries[name]))
+    return {"schema": SCHEMA, "agents": {name: entries[name] for name in names}}
+
+
+def rank(name: str, entry: dict[str, Any]) -> tuple[int, str, float, str]:
+    """Sorts by suite and game, the best agent of a game first."""
+    return _SUITES.index(entry["suite"]), entry["env"], -entry["mean"], name
+
+
+def _write_clip(file: Path, agent: Agent, traces: Sequence[Trace]) -> bool:
+    """Writes the beginning of the best game, with the agent's Q-values; not if it gets large."""
+    best = min(traces, key=lambda trace: (-trace.episode_return, trace.length))
+    with drawing_unseen():
+        pictures = film(best, agent.values, every_frame=False)
+        count = int(CLIP_SECONDS * pictures.fps)
+        write_video(file, islice(pictures.frames, count), pictures.fps)
+    small = file.stat().st_size < MAX_CLIP_BYTES
+    if not small:
+        file.unlink()
+    return small
 
 
 def _entry(folder: Path) -> dict[str, Any]:
@@ -101,6 +146,7 @@ def _entry(folder: Path) -> dict[str, Any]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
         "env": about.settings.name,
+        "suite": about.settings.suite,
         "algo": about.algo,
         **({} if about.title is None else {"title": about.title}),
         "sn_layers": about.network.spectral.layers,

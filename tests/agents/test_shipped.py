@@ -12,7 +12,7 @@ from sndqn.agents.shipped import shipped_agent, shipped_agents
 from sndqn.evaluation import EvaluationRecord, Trace, replay_trace
 from sndqn.files.shipped import shipped_dir
 from sndqn.runs.folder import RunFolder
-from sndqn.training.shipping import MAX_AGENT_BYTES, index_of
+from sndqn.training.shipping import CLIP, MAX_AGENT_BYTES, MAX_CLIP_BYTES, index_of
 
 
 def evaluation_of(name: str) -> tuple[Agent, EvaluationRecord, list[Trace]]:
@@ -35,6 +35,9 @@ def test_a_shipped_agent_is_small_and_its_card_is_of_it(name: str) -> None:
     card = (folder / "README.md").read_text()
     assert agent.sha256 in card
     assert f"{record.mean:.1f} ± {record.std:.1f}" in card
+    clip = folder / CLIP
+    assert clip.is_file() == (f"({CLIP})" in card)
+    assert not clip.is_file() or clip.stat().st_size < MAX_CLIP_BYTES
 
 
 @pytest.mark.parametrize("name", list(shipped_agents()))

@@ -35,8 +35,10 @@ def agent_file(run: RunFolder, tmp_path: Path) -> Path:
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An installation without agents yet; gives their folder. Commands run beside it."""
+    configs = shipped.shipped_dir("configs").resolve()
     root = tmp_path / "installed" / "shipped" / "agents"
     root.mkdir(parents=True)
+    (root.parent / "configs").symlink_to(configs)
     monkeypatch.setattr(shipped, "_PACKAGE", tmp_path / "installed")
     monkeypatch.chdir(tmp_path)
     return root

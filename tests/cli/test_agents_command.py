@@ -9,6 +9,7 @@ from refusals import refusal
 
 from sndqn import cli
 from sndqn.runs.folder import RunFolder
+from sndqn.training.shipping import rank
 
 
 @pytest.fixture
@@ -27,6 +28,7 @@ def test_an_added_agent_has_its_files_and_the_index_their_digests(added: Path) -
         "config.yaml",
         "episodes.jsonl",
         "evaluation.json",
+        "replay.mp4",
     ]
     index = json.loads((added.parent.parent / "index.json").read_text())
     assert index["agents"]["CartPole/tiny"]["files"] == {
@@ -108,3 +110,49 @@ def test_adding_what_is_not_whole_is_refused_and_adds_nothing(
     assert cli.main(["agents", "add", str(run.path), "--name", "tiny"]) == 0
     assert "delete it, or type another name" in add("tiny")
     assert "there are: CartPole/tiny" in refusal(["agents", "CartPole/sn"], capsys)
+
+
+def test_of_a_study_the_median_seed_ships_and_its_card_says_what_all_scored(
+    installed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = ["--total-timesteps", "300", "--learning-starts", "200", "--eval-episodes", "2"]
+    arms = ["--env", "CartPole", "--sn-layers", "-2", "--seed", "0..2", "--jobs", "1"]
+    assert cli.main(["sweep", "study", *arms, *short]) == 0
+    add = ["agents", "add", "study", "--env", "CartPole-v1", "--name", "tiny", "--arm"]
+    assert "--arm of" in refusal([*add, "sn"], capsys)
+    assert cli.main([*add, "dqn"]) == 0
+    scores = {
+        seed: json.loads(path.read_text())["mean"]
+        for seed in range(3)
+        for path in Path("study/runs").glob(f"*-seed{seed}-*/evaluation.json")
+    }
+    assert len(scores) == 3
+    folder = installed / "CartPole" / "tiny"
+    seeds = json.loads((folder / "seeds.json").read_text())
+    expected = {str(seed): score for seed, score in scores.items()}
+    assert seeds == {"study": "study", "arm": "dqn", "scores": expected}
+    shipped = json.loads((folder / "evaluation.json").read_text())["mean"]
+    assert shipped == sorted(scores.values())[1]
+    card = (folder / "README.md").read_text()
+    assert "this agent is the median" in card
+
+
+def test_a_study_that_is_not_finished_has_no_median(
+    run: RunFolder, installed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add = ["agents", "add", str(run.path), "--name", "tiny", "--arm", "sn-2"]
+    assert "expected the folder of a study" in refusal(add, capsys)
+    assert not list(installed.iterdir())
+
+
+def test_the_list_has_atari_first_and_the_best_of_a_game_before_the_others() -> None:
+    agents = {
+        name: {"suite": suite, "env": env, "mean": mean}
+        for name, suite, env, mean in (
+            ("CartPole/plain", "control", "CartPole-v1", 9.0),
+            ("CartPole/sn", "control", "CartPole-v1", 10.0),
+            ("Pong/sn", "atari", "Pong", -5.0),
+        )
+    }
+    ordered = sorted(agents, key=lambda name: rank(name, agents[name]))
+    assert ordered == ["Pong/sn", "CartPole/sn", "CartPole/plain"]
