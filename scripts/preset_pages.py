@@ -57,6 +57,11 @@ def parts(path: Path) -> tuple[list[str], str]:
     return said, "\n".join(lines[first:]).strip()
 
 
+def short(number: int) -> str:
+    """Writes 2000000 as 2M and 100000 as 100k."""
+    return f"{number // 10**6}M" if number % 10**6 == 0 else f"{number // 1000}k"
+
+
 def row(title: str, settings: dict[str, Any]) -> list[str]:
     """Gives a configuration's row in the table at the top of its page."""
     flags = [flag for flag in FLAGS if settings.get(flag)]
@@ -67,7 +72,7 @@ def row(title: str, settings: dict[str, Any]) -> list[str]:
         str(settings.get("algo", "dqn")),
         ", ".join(flags),
         str(settings.get("sn_layers", "-2")),
-        f"{settings['total_timesteps']:,}".replace(",", " "),
+        short(settings["total_timesteps"]),
         f"{settings.get('optimizer', 'adam')} {settings['learning_rate']:g}{eps}",
     ]
 
