@@ -9,7 +9,7 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from sndqn.files import read_bytes
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+    from tqdm import tqdm
 
 AGENT = "agent.safetensors"
 # What is fetched, with the bytes that each may have. The agent is the last: where it is, all are.
@@ -31,6 +32,7 @@ FETCHED = {
     AGENT: 512 * 2**20,
 }
 _SECONDS = 10.0
+_SHOWN_BYTES = 10 * 2**20
 _COMMIT = re.compile("[0-9a-f]{40}")
 
 
@@ -55,7 +57,8 @@ def fetch(name: HubName) -> Path:
             sizes = {file.rfilename: file.size for file in info.siblings or ()}
             commit = str(info.sha)
             _check_offer(name, commit, sizes)
-            folder = _download(api, name, commit, [file for file in FETCHED if file in sizes])
+            there = {file: sizes[file] or 0 for file in FETCHED if file in sizes}
+            folder = _download(api, name, commit, there)
     except HubUnreachableError as error:
         folder = _cached(api, name, error)
     for file in FETCHED:
@@ -78,14 +81,41 @@ def _check_offer(name: HubName, commit: str, sizes: dict[str, int | None]) -> No
             raise HubError(f"{name}: {file}: expected at most {most:,} bytes, found {size}")
 
 
-def _download(api: "HfApi", name: HubName, commit: str, files: Sequence[str]) -> Path:
-    for file in files[:-1]:
-        api.hf_hub_download(name.repo, file, revision=commit)
-    # By the name that was typed, so that the cache knows what that means without a network.
-    folder = Path(api.hf_hub_download(name.repo, files[-1], revision=name.revision)).parent
+def _download(api: "HfApi", name: HubName, commit: str, sizes: Mapping[str, int]) -> Path:
+    folder = Path()
+    for file, size in sizes.items():
+        # The last, by the name that was typed: so the cache knows its commit without a network.
+        revision = name.revision if file == AGENT else commit
+        bar = _bar_of(name, file, size)
+        path = api.hf_hub_download(name.repo, file, revision=revision, tqdm_class=bar)
+        folder = Path(path).parent
     if folder.name != commit:
         raise HubError(f"{name} was changed while it was fetched: type the same command again")
     return folder
+
+
+def _bar_of(name: HubName, file: str, size: int) -> "type[tqdm]":
+    """Returns the bar that a download is shown by: on terminals, if it takes a while.
+
+    It sees what arrives, and stops a file that is larger than it may be, whatever was announced.
+    """
+    from tqdm import tqdm
+
+    class Bar(tqdm):  # type: ignore[misc] # it comes without types
+        received = 0
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            hidden = None if size >= _SHOWN_BYTES else True  # None: but on terminals
+            super().__init__(*arguments, **{**options, "desc": file, "disable": hidden})
+
+        def update(self, n: int = 1) -> Any:
+            self.received += n
+            if self.received > FETCHED[file]:
+                most = f"{FETCHED[file]:,}"
+                raise HubError(f"{name}: {file}: expected at most {most} bytes, found more")
+            return super().update(n)
+
+    return Bar
 
 
 def _cached(api: "HfApi", name: HubName, reason: HubUnreachableError) -> Path:

@@ -218,6 +218,20 @@ def test_a_huge_file_is_refused_before_it_is_fetched(
     assert not (tmp_path / "hub-cache").exists()
 
 
+def test_a_file_that_is_larger_than_was_said_is_stopped_on_its_way(
+    hub: HubServer, repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
+    repo.add(config__yaml=b"#" * 10**6)
+    hub.claims["config.yaml"] = 100
+    assert "config.yaml: expected at most 65,536 bytes, found more" in refusal()
+    assert not [
+        path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size > 500
+    ]
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
