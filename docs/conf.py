@@ -23,6 +23,9 @@ sys.path.insert(0, str(DOCS.parent))
 
 project = "sndqn"
 copyright = "the authors of sndqn"
+# The root's pages, on the site beside those of docs/; git ignores them there.
+ROOT_PAGES = ["CONTRIBUTING", "CHANGELOG"]
+source_suffix = {".md": "markdown", ".markdown": "markdown", ".rst": "restructuredtext"}
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
@@ -90,6 +93,13 @@ def write_api(app: Sphinx) -> None:
             page.write_text(text)
 
 
+def copy_root_pages(app: Sphinx) -> None:
+    """Brings the root's pages into docs/, with their links as they are seen from there."""
+    for name in ROOT_PAGES:
+        text = (DOCS.parent / f"{name}.md").read_text()
+        (DOCS / f"{name}.markdown").write_text(text.replace("](docs/", "]("))
+
+
 def members(name: str) -> list[str]:
     """Gives the directives for a module's public names; of those of another page, links."""
     module = importlib.import_module(name)
@@ -127,7 +137,7 @@ def navigation(index: str) -> str:
     parts = re.split(r"^## (.*)\n", index, flags=re.MULTILINE)[1:]
     trees = []
     for heading, body in zip(parts[::2], parts[1::2], strict=True):
-        links = re.findall(r"^- \[([^]]*)\]\(([^)#]+)\.md\)", body, re.MULTILINE)
+        links = re.findall(r"^- \[([^]]*)\]\(/?([^)#]+)\.(?:md|markdown)\)", body, re.MULTILINE)
         trees += [toctree(heading, [f"{title} <{name}>" for title, name in links])] if links else []
     return "".join(trees)
 
@@ -135,14 +145,16 @@ def navigation(index: str) -> str:
 def inside(match: re.Match[str], page: Path) -> str:
     """Leaves of a link to a folder, or out of docs/, its words: the site has pages and files."""
     words, target = match[1], match[2]
+    if Path(target).stem in ROOT_PAGES:
+        return f"[{words}](/{Path(target).stem}.markdown)"
     leads = (page.parent / target.partition("#")[0]).resolve()
     return words if leads.is_dir() or not leads.is_relative_to(DOCS) else match[0]
 
 
 def adapt(app: Sphinx, docname: str, source: list[str]) -> None:
     """Adds to a page as it is read what the site needs beyond Markdown."""
-    page = DOCS / f"{docname}.md"
-    if not page.is_file():
+    page = Path(app.env.doc2path(docname))
+    if page.suffix == ".rst":
         return
     link = r"(?<!!)\[([^]]+)\]\((?![a-z]+:|#)([^)\s]+)\)"
     text = re.sub(link, lambda match: inside(match, page), source[0])
@@ -179,6 +191,7 @@ def setup(app: Sphinx) -> None:
         "mathml", inline_renderers=(math, None), block_renderers=(math, None)
     )
     app.connect("builder-inited", write_api)
+    app.connect("builder-inited", copy_root_pages)
     app.connect("autodoc-process-docstring", plain, priority=100)  # before napoleon
     app.connect("env-get-outdated", listing)
     app.connect("source-read", adapt)

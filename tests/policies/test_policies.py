@@ -351,7 +351,7 @@ def test_without_registering_sb3_says_what_docs_say_that_it_says(
     monkeypatch.setattr(StockDQN, "policy_aliases", stock)
     with pytest.raises(ValueError, match="Policy SNMlpPolicy unknown") as told:
         StockDQN("SNMlpPolicy", make_vec_env("mlp"), **FAST)
-    page = Path(__file__).parents[2] / "docs" / "python.md"
+    page = Path(__file__).parents[2] / "docs" / "sb3.md"
     assert str(told.value) in page.read_text()
 
 

@@ -19,7 +19,7 @@ CartPole-v1:
 
 
 (REGISTERED,) = [
-    block.text for block in blocks(ROOT / "docs" / "python.md") if "from rl_zoo3" in block.text
+    block.text for block in blocks(ROOT / "docs" / "sb3.md") if "from rl_zoo3" in block.text
 ]
 
 
