@@ -81,3 +81,8 @@ def test_every_page_and_measurement_is_reached_from_readme_by_links() -> None:
     assert not missing, "link them in docs/index.md, or in the README.md of their folder"
     text = "".join(page.read_text() for page in PAGES)
     assert all(path.name in text for path in (ROOT / "docs" / "data").iterdir())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_fractions_have_braces_without_which_the_site_shows_other_ones(page: Path) -> None:
+    assert re.search(r"\\[td]?frac(?!\{)", page.read_text()) is None
