@@ -8,11 +8,18 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sndqn.envs import find_env
 from sndqn.training.config import make_config
-from sndqn.training.config_files import layered_config, read_config, shipped_configs
+from sndqn.training.config_files import (
+    layered_config,
+    read_config,
+    shipped_configs,
+    shipped_for,
+)
 
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs" / "presets"
+AGENTS = sorted((ROOT / "agents").rglob("config.yaml"))
 sys.path.insert(0, str(ROOT / "scripts"))
 import preset_pages  # noqa: E402
 
@@ -49,3 +56,13 @@ def test_the_command_of_a_section_takes_that_configuration(name: str) -> None:
     config = layered_config({"env": options["--env"]}, options.get("--config"))
     expected = make_config({**read_config(name), "env": options["--env"]})
     assert config.model_copy(update={"title": None}) == expected
+
+
+@pytest.mark.parametrize("file", AGENTS, ids=lambda file: file.parent.relative_to(ROOT).as_posix())
+def test_a_configuration_whose_agent_ships_says_what_was_measured(file: Path) -> None:
+    config = make_config(yaml.safe_load(file.read_text()))
+    suite, name = find_env(config.env)
+    short = name.rpartition("/")[2].rsplit("-v", 1)[0].lower()
+    preset = shipped_for(suite, short, config.title or config.algo)
+    measured = yaml.safe_load((PAGES / "scores.yaml").read_text())["presets"][preset]["measured"]
+    assert "not measured" not in measured.lower(), f"docs/presets/scores.yaml: {preset}"
