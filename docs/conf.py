@@ -52,6 +52,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+python_maximum_signature_line_length = 88
 # In docstrings `name` is code.
 default_role = "literal"
 napoleon_numpy_docstring = False
