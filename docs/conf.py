@@ -9,6 +9,7 @@ import importlib
 import re
 import sys
 from pathlib import Path
+from typing import get_args
 
 from docutils import nodes
 from docutils.utils.math import MathError
@@ -57,9 +58,10 @@ python_maximum_signature_line_length = 88
 default_role = "literal"
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_use_rtype = False
 autosummary_generate = False
 
-# The modules whose public names people import, in the order of the reference.
+# The modules whose public names people import, in the order of the reference, and the settings.
 API = [
     "sndqn",
     "sndqn.api",
@@ -76,7 +78,7 @@ API = [
     "sndqn.envs",
     "sndqn.diagnostics",
     "sndqn.agents",
-    "sndqn.training.config",
+    "settings",
     "sndqn.study.scores",
     "sndqn.study.statistics",
     "sndqn.study.significance",
@@ -86,12 +88,34 @@ API = [
 
 
 def write_api(app: Sphinx) -> None:
-    """Writes a page for each module of `API` into `api/`, where git ignores them."""
+    """Writes the pages of `API` into `api/`, where git ignores them."""
     for name in API:
         page = DOCS / "api" / f"{name}.rst"
-        text = "\n".join([name, "=" * len(name), "", f".. automodule:: {name}", *members(name), ""])
+        body = settings() if name == "settings" else [f".. automodule:: {name}", *members(name)]
+        text = "\n".join([name, "=" * len(name), "", *body, ""])
         if not page.is_file() or page.read_text() != text:
             page.write_text(text)
+
+
+def settings() -> list[str]:
+    """Gives a table for each section of settings, from their help."""
+    from sndqn.training.settings import SECTIONS
+
+    lines = [
+        "Options of `sndqn train` and `sndqn sweep`, keywords of `sndqn.train`, and keys of a YAML",
+        "file. The default is that of `TrainConfig`; the suite's own settings come before it.",
+    ]
+    for section in SECTIONS:
+        heading = section.heading.capitalize()
+        lines += ["", heading, "-" * len(heading), "", ".. list-table::", "   :header-rows: 1", ""]
+        lines += ["   * - setting", "     - default", "     -"]
+        for name, field in section.model_fields.items():
+            default = "" if field.is_required() or field.default_factory else f"`{field.default!r}`"
+            choices = [f"`{each}`" for each in get_args(field.annotation) if type(each) is str]
+            words = [field.description or "", f"One of {', '.join(choices)}." if choices else ""]
+            text = escaped(" ".join(" ".join(words).split()))
+            lines += [f"   * - `{name}`", f"     - {default}", f"     - {text}"]
+    return lines
 
 
 def copy_root_pages(app: Sphinx) -> None:
@@ -118,13 +142,32 @@ def page(home: str) -> str:
     return name.removeprefix("sndqn.")
 
 
+def escaped(line: str) -> str:
+    """Has a line mean itself: |x|, a*b and x_ are mathematics here and no markup, --x is code."""
+    pieces = line.split("`")  # every second one is code
+    for at in range(0, len(pieces), 2):
+        piece = re.sub(r"([|*]|(?<=\w)_(?!\w))", r"\\\1", pieces[at])
+        pieces[at] = re.sub(r"(?<![\w-])(--[a-z][a-z-]*)", r"`\1`", piece)
+    return "`".join(pieces)
+
+
 def plain(app: Sphinx, *of: object) -> None:
-    """Has a docstring's text mean itself: |x|, a*b and x_ are mathematics here, no markup."""
+    """Has a docstring's text mean itself; what is indented after a colon is code."""
     *_, lines = of
+    code = 0  # the indentation that code has at least; 0 outside of it
     for number, line in enumerate(lines):
-        pieces = line.split("`")  # every second one is code
-        pieces[::2] = [re.sub(r"([|*]|(?<=\w)_(?!\w))", r"\\\1", piece) for piece in pieces[::2]]
-        lines[number] = "`".join(pieces)
+        indent = len(line) - len(line.lstrip())
+        if line and indent < code:
+            code = 0
+        if code or not line:
+            continue
+        lines[number] = escaped(line)
+        after = lines[number + 1 : number + 3]
+        if line.endswith(":") and len(after) == 2 and not after[0]:
+            deeper = len(after[1]) - len(after[1].lstrip())
+            if deeper > indent and not after[1].lstrip().startswith("- "):
+                lines[number] += ":"
+                code = deeper
 
 
 def toctree(caption: str, pages: list[str]) -> str:

@@ -1,11 +1,13 @@
 """What the commands do, from Python, one call each.
 
-run = sndqn.train("CartPole", total_timesteps=20_000, sn_layers="-2")
-print(run.evaluation.mean)
-run.agent.replay("best.mp4", values=True)
+For example:
 
-agent = sndqn.load("CartPole/sn")
-agent.act(observation)
+    run = sndqn.train("CartPole", total_timesteps=20_000, sn_layers="-2")
+    print(run.evaluation.mean)
+    run.agent.replay("best.mp4", values=True)
+
+    agent = sndqn.load("CartPole/sn")
+    agent.act(observation)
 """
 
 import json

@@ -120,6 +120,6 @@ def test_a_wrong_setting_is_refused_and_nothing_is_written(tmp_path: Path) -> No
 
 def test_the_example_of_the_docstring_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    _, _, indented = str(api.__doc__).partition("\n\n")
+    _, _, indented = str(api.__doc__).partition(":\n\n")
     names = {"sndqn": sndqn, "observation": np.zeros(4, np.float32)}
     exec(short(textwrap.dedent(indented)), names)  # noqa: S102
