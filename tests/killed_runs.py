@@ -59,6 +59,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
         **SMALL, "algo": "iqn", "munchausen": True, "sn_mode": "track", "sn_scheduler": "mul_eps",
         "n_quantiles": 4, "n_target_quantiles": 4, "n_acting_quantiles": 4,
     },
+    "normalised batches, AdamW": {
+        **SMALL, "env": "MinAtar/Breakout", "channels": "4", "normalization": "batch",
+        "optimizer": "adamw", "optimizer_eps_layers": "-2: 0.001", "sn_mode": "init",
+        "eval_every_timesteps": 0, "keep_best": False,
+    },
     "changing dynamics": {
         **SMALL, "env": "MinAtar/Breakout", "env_changes": "120: {sticky_actions: 0.5}",
         "eval_every_timesteps": 0, "keep_best": False,

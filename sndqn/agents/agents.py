@@ -204,7 +204,8 @@ def plan(spec: NetworkSpec, where: Spaces) -> QNetwork:
     """Makes a network of shapes alone."""
     try:
         with torch.device("meta"), ShapesAlone():
-            return make_q_network(*where, _plain(spec))
+            # Batch normalisation takes no batch of one in training mode.
+            return make_q_network(*where, _plain(spec)).eval()
     except SndqnError:
         raise
     except Exception as error:

@@ -23,6 +23,7 @@ from sndqn.networks import NetworkSpec, SpectralSettings
 from sndqn.networks.extractors import TORSOS
 from sndqn.networks.heads import HEADS
 from sndqn.networks.initializers import InitializerName
+from sndqn.networks.normalization import NormalizationName
 from sndqn.networks.spec import ACTIVATIONS, SpectralMode
 from sndqn.runs.folder import TITLE
 from sndqn.spectral.schedulers import SchedulerForm, SchedulerName
@@ -60,6 +61,8 @@ _NETWORK = {
     "initializer": one_of(*get_args(InitializerName)),
     "spectral": _ANYTHING,
 }
+# Where there is one, as above.
+_NORMALIZATION = one_of(*(n for n in get_args(NormalizationName) if n != "none"))
 _SPECTRAL = {
     "layers": text(500),
     "bound": either(number(1e-30, 1e30), "initial"),
@@ -102,10 +105,13 @@ class AgentDescription:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the description as JSON data."""
+        network = asdict(self.network)
+        if network["normalization"] == "none":
+            del network["normalization"]
         return {
             "schema": SCHEMA,
             "settings": self.settings.to_dict(),
-            "network": asdict(self.network),
+            "network": network,
             "algo": self.algo,
             "timesteps": self.timesteps,
             "seed": self.seed,
@@ -140,7 +146,9 @@ class AgentDescription:
 
 
 def _network(data: object) -> NetworkSpec:
-    values = dict(checked("network", data, _NETWORK))
+    named = isinstance(data, dict) and "normalization" in data
+    fields = {**_NETWORK, "normalization": _NORMALIZATION} if named else _NETWORK
+    values = dict(checked("network", data, fields))
     checked("torso_kwargs", values["torso_kwargs"], TORSOS[values["torso"]].fields, may_miss=True)
     checked("head_kwargs", values["head_kwargs"], HEADS[values["head"]].fields, may_miss=True)
     spectral = checked("spectral", values.pop("spectral"), _SPECTRAL)

@@ -90,6 +90,7 @@ def to_sb3(agent: Agent) -> bytes:
     lacks = {
         f"algorithm {about.algo}": about.algo not in ("dqn", "qr-dqn"),
         "dueling streams": spec.dueling,
+        f"{spec.normalization} normalisation": spec.normalization != "none",
         f"torso {spec.torso}": spec.torso not in ("mlp", "nature_cnn"),
         "division of outputs (div_out)": spec.spectral.scheduler == "div_out",
         "Nature CNN without its dense layer": spec.torso_kwargs.get("features_dim") == 0

@@ -15,6 +15,7 @@ from sndqn.agents.told import Told
 from sndqn.errors import AgentFileError, SelectionError
 from sndqn.networks import NetworkSpec, SpectralSettings
 from sndqn.networks.extractors import default_torso
+from sndqn.networks.normalization import NormalizationName
 from sndqn.networks.spec import SpectralMode
 from sndqn.spectral import select_layers, weight_layers
 from sndqn.spectral.spectral_layer import Bound
@@ -61,6 +62,7 @@ def network_of(
         noisy=f"{layers[-1]}.weight_sigma" in plain,
         net_arch=tuple(len(plain[f"{layer}.bias"]) for layer in layers[:-1]),
         activation=told.activation or "relu",
+        normalization=_normalization(plain),
         spectral=SpectralSettings("none"),
     )
     planned = plan(spec, where)
@@ -171,6 +173,14 @@ def _torso(
         return "der_cnn" if convolutions[0].shape[-1] == 5 else "nature_cnn", units
     hidden = own.get("layers.1.weight")
     return "mlp", {} if hidden is None else {"features_dim": len(hidden)}
+
+
+def _normalization(plain: Mapping[str, Tensor]) -> NormalizationName:
+    """Tells by its factors, the only weights of one dimension, and by batch statistics."""
+    if any(name.endswith(".running_var") for name in plain):
+        return "batch"
+    factors = [n for n, tensor in plain.items() if n.endswith(".weight") and tensor.ndim == 1]
+    return "layer" if factors else "none"
 
 
 def _head_kwargs(

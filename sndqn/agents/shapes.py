@@ -13,6 +13,8 @@ _POINTWISE = {
     *("relu", "elu", "gelu", "silu", "tanh", "cos", "softmax"),
     *("add", "sub", "mul", "div", "__radd__", "__rsub__", "__rmul__", "__rdiv__"),
 }
+# What keeps the shape of its first argument.
+_NORMALISATIONS = ("layer_norm", "group_norm", "batch_norm")
 
 
 class ShapesAlone(TorchFunctionMode):
@@ -38,6 +40,8 @@ class ShapesAlone(TorchFunctionMode):
             return tensors[0].new_empty(
                 np.broadcast_shapes(*(tensor.shape for tensor in tensors)), dtype=torch.float32
             )
+        if getattr(func, "__name__", "") in _NORMALISATIONS:
+            return torch.empty_like(tensors[0])
         if func in (torch.arange, torch.linspace):  # as heads call them
             return torch.empty(int(args[-1]), dtype=torch.float32)
         if func is Tensor.mean and kwargs == {"dim": -2, "keepdim": True}:

@@ -14,12 +14,17 @@ from stable_baselines3.common.preprocessing import (
     is_image_space,
     is_image_space_channels_first,
 )
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor
+from stable_baselines3.common.torch_layers import (
+    BaseFeaturesExtractor,
+    CombinedExtractor,
+    FlattenExtractor,
+)
 from stable_baselines3.common.torch_layers import NatureCNN as SB3NatureCNN
 from torch import nn
 
-from sndqn.errors import UnsupportedSpaceError
+from sndqn.errors import ConfigError, UnsupportedSpaceError
 from sndqn.files.fields import MAX_LAYERS, MAX_SIZE, either, whole, wholes
+from sndqn.networks.normalization import NormalizationName
 from sndqn.networks.parts import Part
 from sndqn.networks.torsos import (
     MINATAR_SIDE,
@@ -138,6 +143,24 @@ def default_torso(observation_space: spaces.Space[Any]) -> str:
 def extractor_of(torso: str | Extractor) -> Extractor:
     """Returns the class that makes a torso, which is its name or that class."""
     return EXTRACTORS[torso] if isinstance(torso, str) else torso
+
+
+def normalization_of(torso: str | Extractor, normalization: NormalizationName) -> dict[str, Any]:
+    """Returns the argument that has a torso normalise its layers; none for one without layers.
+
+    Raises:
+        ConfigError: It cannot: it is another package's.
+    """
+    if normalization == "none" or torso is FlattenExtractor:
+        return {}
+    if torso in TORSOS and torso != "combined":
+        return {"normalization": normalization}
+    name = torso if isinstance(torso, str) else getattr(torso, "__name__", str(torso))
+    ours = ", ".join(torso for torso in TORSOS if torso != "combined")
+    raise ConfigError(
+        f"normalization {normalization}: expected a torso of sndqn's ({ours}), found {name}: leave "
+        "it out, or choose one of these"
+    )
 
 
 def hidden_after(torso: Torso) -> tuple[int, ...]:

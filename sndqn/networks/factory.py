@@ -7,8 +7,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from sndqn.errors import SelectionError, UnsupportedSpaceError
-from sndqn.networks.extractors import default_torso, extractor_of, hidden_after
+from sndqn.errors import ConfigError, SelectionError, UnsupportedSpaceError
+from sndqn.networks.extractors import default_torso, extractor_of, hidden_after, normalization_of
 from sndqn.networks.heads import make_head
 from sndqn.networks.initializers import initialize
 from sndqn.networks.noisy import NoisyLinear
@@ -48,6 +48,7 @@ def make_q_network(
             - `head_kwargs`: Further arguments of the head: `dueling`, `noisy` and the head's own.
             - `net_arch`: Hidden layers between torso and output; (64, 64), or none after a CNN.
             - `activation_fn`: Activation of those layers.
+            - `normalization`: "layer" or "batch" normalisation of hidden layers and convolutions.
             - `initializer`: Initial weights, see `sndqn.networks.initializers`.
             - `sn_layers`: Which weight layers are normalised, "-2"; and `sn_bound`, `sn_mode`,
               `sn_conv_norm`, `sn_power_iterations`, `sn_grad_through_norm`, `sn_scheduler`,
@@ -66,7 +67,10 @@ def make_q_network(
     spec = (spec or NetworkSpec()).changed(**arguments)
     torso = default_torso(observation_space) if spec.torso is None else spec.torso
     if not isinstance(torso, nn.Module):
-        torso = extractor_of(torso)(observation_space, **spec.torso_kwargs)
+        kwargs = {**spec.torso_kwargs, **normalization_of(torso, spec.normalization)}
+        torso = extractor_of(torso)(observation_space, **kwargs)
+    elif spec.normalization != "none":
+        raise ConfigError("normalization: expected a torso by name, found a module: leave it out")
     q_net = make_head(
         spec.head,
         int(torso.features_dim),  # type: ignore[arg-type]
@@ -75,6 +79,7 @@ def make_q_network(
         spec.activation_fn,
         dueling=spec.dueling,
         noisy=spec.noisy,
+        normalization=spec.normalization,
         **spec.head_kwargs,
     )
     network = QNetwork(observation_space, action_space, torso, q_net, normalize_images)

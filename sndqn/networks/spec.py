@@ -11,6 +11,7 @@ from sndqn.errors import ConfigError
 from sndqn.networks.extractors import EXTRACTORS, TORSOS, Torso, default_torso, hidden_after
 from sndqn.networks.heads import HEADS, HeadName
 from sndqn.networks.initializers import InitializerName
+from sndqn.networks.normalization import NormalizationName
 from sndqn.networks.parts import check_name
 from sndqn.spectral.functional import Mode
 from sndqn.spectral.schedulers import SchedulerForm, SchedulerName
@@ -92,6 +93,8 @@ class NetworkSpec:
         noisy: Whether the head's layers are noisy.
         net_arch: Hidden layers between torso and output; None for (64, 64), or none after a CNN.
         activation: Their activation: a name in `ACTIVATIONS`, or outside of files a class.
+        normalization: "none", "layer" or "batch": of the hidden layers and convolutions, before
+            their activation; see `sndqn.networks.normalization`.
         initializer: Initial weights, see `sndqn.networks.initializers`.
         spectral: What is normalised and how.
 
@@ -107,6 +110,7 @@ class NetworkSpec:
     noisy: bool = False
     net_arch: tuple[int, ...] | None = None
     activation: str | type[nn.Module] = "relu"
+    normalization: NormalizationName = "none"
     initializer: InitializerName = "torch"
     spectral: SpectralSettings = field(default_factory=SpectralSettings)
 

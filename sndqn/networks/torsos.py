@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sndqn.errors import ConfigError, UnsupportedSpaceError
+from sndqn.networks.normalization import NormalizationName, activated, normalized
 
 # The smallest images that a torso takes.
 NATURE_SIDE = 36
@@ -30,6 +31,8 @@ class MLP(nn.Module):
             head has them.
         activation_fn: Activation after each hidden layer.
         features_dim: Units of one more hidden layer, the last; 0 leaves it out.
+        normalization: "none", "layer" or "batch": of the hidden layers, see
+            `sndqn.networks.normalization`.
     """
 
     def __init__(
@@ -38,13 +41,14 @@ class MLP(nn.Module):
         hidden: Sequence[int] = (),
         activation_fn: type[nn.Module] = nn.ReLU,
         features_dim: int = 0,
+        normalization: NormalizationName = "none",
     ) -> None:
         super().__init__()
         widths = [math.prod(input_shape), *hidden, *([features_dim] if features_dim else [])]
         self.features_dim = widths[-1]
         layers: list[nn.Module] = [nn.Flatten()]
         for n_in, n_out in itertools.pairwise(widths):
-            layers += [nn.Linear(n_in, n_out), activation_fn()]
+            layers += [nn.Linear(n_in, n_out), activated(activation_fn(), n_out, normalization)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, observation: Tensor) -> Tensor:
@@ -61,27 +65,34 @@ class NatureCNN(nn.Module):
     Args:
         input_shape: (channels, height, width), at least 36 x 36.
         features_dim: Units of the last layer; 0 leaves it out.
+        normalization: "none", "layer" or "batch": of the convolutions and the last layer, see
+            `sndqn.networks.normalization`.
 
     Raises:
         UnsupportedSpaceError: Smaller images.
     """
 
-    def __init__(self, input_shape: Sequence[int], features_dim: int = 512) -> None:
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        features_dim: int = 512,
+        normalization: NormalizationName = "none",
+    ) -> None:
         super().__init__()
         _require_side("the Nature CNN", NATURE_SIDE, input_shape)
         self.cnn = nn.Sequential(
             nn.Conv2d(input_shape[0], 32, kernel_size=8, stride=4),
-            nn.ReLU(),
+            activated(nn.ReLU(), 32, normalization, images=True),
             nn.Conv2d(32, 64, kernel_size=4, stride=2),
-            nn.ReLU(),
+            activated(nn.ReLU(), 64, normalization, images=True),
             nn.Conv2d(64, 64, kernel_size=3, stride=1),
-            nn.ReLU(),
+            activated(nn.ReLU(), 64, normalization, images=True),
             nn.Flatten(),
         )
         self.cnn.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         n_flat = flattened_size(self.cnn, input_shape)
         self.features_dim = features_dim or n_flat
-        self.linear = dense_layer(n_flat, features_dim)
+        self.linear = dense_layer(n_flat, features_dim, normalization)
 
     def forward(self, observation: Tensor) -> Tensor:
         """Maps (batch, channels, height, width) to (batch, features_dim)."""
@@ -97,6 +108,8 @@ class DataEfficientCNN(nn.Module):
     Args:
         input_shape: (channels, height, width), at least 25 x 25.
         features_dim: Units of the last layer; 0 leaves it out.
+        normalization: "none", "layer" or "batch": of the convolutions and the last layer, see
+            `sndqn.networks.normalization`.
 
     Raises:
         UnsupportedSpaceError: Smaller images.
@@ -104,20 +117,25 @@ class DataEfficientCNN(nn.Module):
     Source: van Hasselt et al., NeurIPS 2019 (arXiv 1906.05243), in the sizes of Kaixhin/Rainbow.
     """
 
-    def __init__(self, input_shape: Sequence[int], features_dim: int = 256) -> None:
+    def __init__(
+        self,
+        input_shape: Sequence[int],
+        features_dim: int = 256,
+        normalization: NormalizationName = "none",
+    ) -> None:
         super().__init__()
         _require_side("the data-efficient CNN", DER_SIDE, input_shape)
         self.cnn = nn.Sequential(
             nn.Conv2d(input_shape[0], 32, kernel_size=5, stride=5),
-            nn.ReLU(),
+            activated(nn.ReLU(), 32, normalization, images=True),
             nn.Conv2d(32, 64, kernel_size=5, stride=5),
-            nn.ReLU(),
+            activated(nn.ReLU(), 64, normalization, images=True),
             nn.Flatten(),
         )
         self.cnn.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         n_flat = flattened_size(self.cnn, input_shape)
         self.features_dim = features_dim or n_flat
-        self.linear = dense_layer(n_flat, features_dim)
+        self.linear = dense_layer(n_flat, features_dim, normalization)
 
     def forward(self, observation: Tensor) -> Tensor:
         """Maps (batch, channels, height, width) to (batch, features_dim)."""
@@ -135,6 +153,8 @@ class MinAtarCNN(nn.Module):
         channels: Output channels of each convolution; one of 16 in Young and Tian
             (arXiv 1903.03176), up to four of 32 in the SN-DQN paper's sweeps.
         features_dim: Units of the last layer, 128 in both; 0 leaves it out.
+        normalization: "none", "layer" or "batch": of the convolutions and the last layer, see
+            `sndqn.networks.normalization`.
     """
 
     def __init__(
@@ -142,16 +162,18 @@ class MinAtarCNN(nn.Module):
         input_shape: Sequence[int],
         channels: Sequence[int] = (16,),
         features_dim: int = 128,
+        normalization: NormalizationName = "none",
     ) -> None:
         super().__init__()
         widths = [input_shape[0], *channels]
         layers: list[nn.Module] = []
         for n_in, n_out in itertools.pairwise(widths):
-            layers += [nn.Conv2d(n_in, n_out, kernel_size=3), nn.ReLU()]
+            rectified = activated(nn.ReLU(), n_out, normalization, images=True)
+            layers += [nn.Conv2d(n_in, n_out, kernel_size=3), rectified]
         self.cnn = nn.Sequential(*layers, nn.Flatten())
         n_flat = flattened_size(self.cnn, input_shape)
         self.features_dim = features_dim or n_flat
-        self.linear = dense_layer(n_flat, features_dim)
+        self.linear = dense_layer(n_flat, features_dim, normalization)
 
     def forward(self, observation: Tensor) -> Tensor:
         """Maps (batch, channels, height, width) to (batch, features_dim)."""
@@ -172,6 +194,8 @@ class ImpalaCNN(nn.Module):
         features_dim: Units of the last layer; 0 leaves it out.
         pool: Height and width the last stage's output is max-pooled to, whatever they are; None
             leaves them. Beyond The Rainbow has 6, with width 2.
+        normalization: "none", "layer" or "batch": of the convolutions and the last layer, see
+            `sndqn.networks.normalization`.
 
     Raises:
         ConfigError: A width or pool below 1.
@@ -186,19 +210,21 @@ class ImpalaCNN(nn.Module):
         width: int = 1,
         features_dim: int = 256,
         pool: int | None = None,
+        normalization: NormalizationName = "none",
     ) -> None:
         super().__init__()
         for name, value in (("width", width), ("pool", 1 if pool is None else pool)):
             if value < 1:
                 raise ConfigError(f"{name}: expected 1 or more, found {value}")
         channels = [input_shape[0], 16 * width, 32 * width, 32 * width]
-        self.stages = nn.Sequential(*itertools.starmap(_stage, itertools.pairwise(channels)))
+        pairs = itertools.pairwise(channels)
+        self.stages = nn.Sequential(*(_stage(*pair, normalization) for pair in pairs))
         self.stages.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         pooling = [] if pool is None else [nn.AdaptiveMaxPool2d(pool)]
         self.flatten = nn.Sequential(nn.ReLU(), *pooling, nn.Flatten())
         n_flat = flattened_size(nn.Sequential(self.stages, self.flatten), input_shape)
         self.features_dim = features_dim or n_flat
-        self.linear = dense_layer(n_flat, features_dim)
+        self.linear = dense_layer(n_flat, features_dim, normalization)
 
     def forward(self, observation: Tensor) -> Tensor:
         """Maps (batch, channels, height, width) to (batch, features_dim)."""
@@ -211,13 +237,14 @@ class ImpalaCNN(nn.Module):
 class _ResidualBlock(nn.Sequential):
     """x + conv(relu(conv(relu(x)))), on maps of so many channels."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, normalization: NormalizationName) -> None:
         # Neither ReLU works in place: the first one's input is the skip connection.
         super().__init__(
             nn.ReLU(),
             nn.Conv2d(channels, channels, kernel_size=3, padding=1),
-            nn.ReLU(),
+            activated(nn.ReLU(), channels, normalization, images=True),
             nn.Conv2d(channels, channels, kernel_size=3, padding=1),
+            normalized(channels, normalization, images=True),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -226,13 +253,15 @@ class _ResidualBlock(nn.Sequential):
         return x + change
 
 
-def _stage(n_in: int, n_out: int) -> nn.Sequential:
+def _stage(n_in: int, n_out: int, normalization: NormalizationName) -> nn.Sequential:
     """Makes a stage of `ImpalaCNN`, which halves height and width."""
+    blocks = (_ResidualBlock(n_out, normalization) for _ in range(2))
     return nn.Sequential(
         OrderedDict(
             entry=nn.Conv2d(n_in, n_out, kernel_size=3, padding=1),
+            norm=normalized(n_out, normalization, images=True),
             pool=nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
-            residual=nn.Sequential(_ResidualBlock(n_out), _ResidualBlock(n_out)),
+            residual=nn.Sequential(*blocks),
         )
     )
 
@@ -246,14 +275,20 @@ def _require_side(torso: str, side: int, input_shape: Sequence[int]) -> None:
         )
 
 
-def dense_layer(n_flat: int, features_dim: int) -> nn.Module:
+def dense_layer(
+    n_flat: int, features_dim: int, normalization: NormalizationName = "none"
+) -> nn.Module:
     """Makes the layer after flattened convolutions; the identity for no units."""
     if features_dim == 0:
         return nn.Identity()
-    return nn.Sequential(nn.Linear(n_flat, features_dim), nn.ReLU())
+    rectified = activated(nn.ReLU(), features_dim, normalization)
+    return nn.Sequential(nn.Linear(n_flat, features_dim), rectified)
 
 
 def flattened_size(cnn: nn.Module, input_shape: Sequence[int]) -> int:
     """Counts the outputs of a convolution stack that ends flat."""
+    cnn.eval()  # or its batch normalisation would count the zeros
     with torch.no_grad():
-        return int(cnn(torch.zeros(1, *input_shape)).shape[1])
+        size = int(cnn(torch.zeros(1, *input_shape)).shape[1])
+    cnn.train()
+    return size

@@ -49,6 +49,7 @@ class SNDQNPolicy(SpectralPolicyMixin, DQNPolicy):
         head: "linear" (default), "categorical", "quantile" or "implicit_quantile"; the
             distributional algorithms set it.
         head_kwargs: Further arguments of the head; these algorithms set them too.
+        normalization: "none" (default), "layer" or "batch": of hidden layers and convolutions.
         initializer: Initial weights, "torch" by default; see `sndqn.networks.initializers`.
         optimizer_eps_layers: ε of the optimiser for some layers, by selections as `sn_layers`:
             {"-2": 3.2e-4}; the others have that of `optimizer_kwargs`.
@@ -62,6 +63,7 @@ class SNDQNPolicy(SpectralPolicyMixin, DQNPolicy):
         "noisy",
         "head",
         "head_kwargs",
+        "normalization",
         "initializer",
     )
 

@@ -216,6 +216,8 @@ class Network(Section):
     """Separate value and advantage streams."""
     noisy: bool = False
     """Noisy layers in the head, which explore by themselves."""
+    normalization: Literal["none", "layer", "batch"] = "none"
+    """Layer or batch normalisation of hidden layers and convolutions, before their activation."""
     initializer: InitializerName = "torch"
     """Initial weights."""
 

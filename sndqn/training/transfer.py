@@ -35,7 +35,8 @@ def start_from(policy: SNDQNPolicy, agent: Agent) -> list[str]:
     given = remove_spectral_norm(copy.deepcopy(agent.network)).state_dict()
     own = policy.q_net.state_dict()
     outputs = [entry.name for entry in weight_layers(policy.q_net) if entry.index == -1]
-    learnt = {name for name, _ in policy.q_net.named_parameters()}
+    # Beside weights, the running statistics of batch normalisation; not singular vectors.
+    learnt = set(remove_spectral_norm(copy.deepcopy(policy.q_net)).state_dict())
     taken: dict[str, torch.Tensor] = {}
     new: set[str] = set()
     for name in sorted(learnt | set(given)):

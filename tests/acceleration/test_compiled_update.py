@@ -292,6 +292,29 @@ def test_a_compiled_step_is_the_eager_one_with_decoupled_decay_and_eps_by_layer(
 
 
 @needs_compiler
+@pytest.mark.parametrize("normalization", ["batch", pytest.param("layer", marks=pytest.mark.slow)])
+def test_each_compiled_update_is_the_eager_one_with_normalised_activations(
+    normalization: str,
+) -> None:
+    policy = {"sn_layers": "-2", "normalization": normalization}
+    model = make("MinAtar/Breakout", policy_kwargs=policy)
+    check_updates(model, 20)
+    kept, batch = state(model.q_net), model.draw_samples(32)
+    model.acceleration.updates.run_updates(batch, 1, 0)
+    fast = state(model.q_net)
+    with torch.no_grad():
+        for name, tensor in model.q_net.state_dict().items():
+            tensor.copy_(kept[name])
+    model.update.gradients(batch)
+    eager = state(model.q_net)
+    statistics = [name for name in eager if name.endswith(("running_mean", "running_var"))]
+    assert len(statistics) == (4 if normalization == "batch" else 0)
+    for name in statistics:
+        assert not torch.equal(eager[name], kept[name])
+        torch.testing.assert_close(fast[name], eager[name], rtol=1e-4, atol=1e-6)
+
+
+@needs_compiler
 def test_a_compiled_step_follows_the_learning_rate_and_notices_another_state() -> None:
     model = make()
     train(model, 10, compiled=True)

@@ -61,6 +61,10 @@ def test_agents_of_every_head_load_to_the_same(algo: str, dueling: bool, noisy: 
     [
         (NetworkSpec("nature_cnn", spectral=SpectralSettings("all")), "Breakout"),
         (NetworkSpec("der_cnn", spectral=SpectralSettings("convs")), "Breakout"),
+        (NetworkSpec("der_cnn", normalization="batch"), "Breakout"),
+        (NetworkSpec("mlp", normalization="layer", net_arch=(8,), dueling=True), "MountainCar"),
+        (NetworkSpec("mlp", spectral=SpectralSettings("all", mode="init")), "MountainCar"),
+        (NetworkSpec("impala_cnn", {"pool": 6}, normalization="layer"), "Breakout"),
         (NetworkSpec("impala_cnn", spectral=SpectralSettings("-2")), "Breakout"),
         (NetworkSpec("impala_cnn", {"features_dim": 8, "pool": 6, "width": 1}), "Breakout"),
         (NetworkSpec("minatar_cnn", spectral=SpectralSettings("all")), "MinAtar/Breakout"),

@@ -45,6 +45,7 @@ def values_of(agent: Agent, batch: np.ndarray) -> np.ndarray:
         (NetworkSpec("minatar_cnn", head="categorical"), "MinAtar/Breakout", "c51"),
         (NetworkSpec("mlp", head="implicit_quantile"), "CartPole", "iqn"),
         (NATURE, "Breakout", "dqn"),
+        (NetworkSpec("nature_cnn", normalization="batch"), "Breakout", "dqn"),
     ],
 )
 def test_the_effective_network_is_plain_and_computes_the_same(
@@ -104,6 +105,7 @@ def test_the_zip_needs_no_sndqn_to_load() -> None:
     [
         (NetworkSpec("mlp", head="categorical"), "CartPole", "c51", "no algorithm c51"),
         (NetworkSpec("mlp", dueling=True), "CartPole", "dqn", "no dueling streams"),
+        (NetworkSpec("mlp", normalization="layer"), "CartPole", "dqn", "no layer normalisation"),
         (NetworkSpec("minatar_cnn"), "MinAtar/Breakout", "dqn", "no torso minatar_cnn"),
         (NetworkSpec("mlp", {"features_dim": 8}, activation="elu"), "CartPole", "dqn", "two act"),
         (NetworkSpec("nature_cnn", {"features_dim": 0}), "Breakout", "dqn", "dense layer"),

@@ -101,6 +101,14 @@ OWN: list[tuple[str, EnvSettings, str, dict[str, Any], dict[str, Any]]] = [
         {},
     ),
     (
+        "IQN",
+        ATARI,
+        "SNCnnPolicy",
+        {"features_extractor_class": der_cnn, "normalization": "batch"},
+        {"n_acting_quantiles": 32},
+    ),
+    ("DQN", CARTPOLE, "SNMlpPolicy", {"normalization": "layer", "dueling": True}, {}),
+    (
         "DQN",
         ATARI,
         "SNCnnPolicy",

@@ -119,6 +119,29 @@ def test_after_a_hard_update_the_target_is_the_online_network_to_the_bit(
     assert len(held(model.q_net_target)) >= 3
 
 
+@pytest.mark.parametrize("tau", [1.0, 0.5])
+@pytest.mark.parametrize("algorithm", ["stock", "sndqn"])
+def test_the_target_takes_over_batch_statistics_that_training_alone_moves(
+    algorithm: str, tau: float
+) -> None:
+    policy = {"sn_layers": "-2", "normalization": "batch"}
+    model = make("mlp", algorithm, target_update_interval=10, tau=tau, policy_kwargs=policy)
+    model.learn(85)
+    online, target = (
+        {n: b.clone() for n, b in net.named_buffers() if n.endswith(("_mean", "_var"))}
+        for net in (model.q_net, model.q_net_target)
+    )
+    assert len(online) == 4
+    assert not any(torch.equal(online[n], target[n]) for n in online)
+    reach_target_update(model)
+    moved = dict(model.q_net_target.named_buffers())
+    assert all(torch.equal(online[n], moved[n]) for n in online)
+    before = {n: b.clone() for n, b in model.q_net.named_buffers()}
+    model.predict(model.observation_space.sample())  # acts in evaluation mode
+    assert not model.q_net_target.training
+    assert all(torch.equal(b, before[n]) for n, b in model.q_net.named_buffers())
+
+
 @pytest.mark.parametrize(
     ("algorithm", "kind", "n_envs", "learning_rate", "tau"),
     [  # each pair of values once or more

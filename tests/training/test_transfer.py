@@ -80,6 +80,18 @@ def test_another_number_of_actions_leaves_the_output_new_and_the_rest_the_agents
     )
 
 
+def test_batch_statistics_come_along(tmp_path: Path) -> None:
+    settings = config(runs_dir=str(tmp_path), normalization="batch", sn_layers="-2")
+    agent = load_agent(train(settings).agent)
+    policy = policy_of(config(normalization="batch", sn_layers="none"))
+    assert start_from(policy, agent) == []
+    batch = observations()
+    with torch.no_grad():
+        for network in (policy.q_net, policy.q_net_target):
+            found = network.eval()(batch)
+            torch.testing.assert_close(found, agent.network(batch), rtol=1e-4, atol=1e-5)
+
+
 def test_another_torso_is_refused_and_changes_nothing(agent: Agent) -> None:
     policy = policy_of(config(features_dim=32))
     before = {name: t.clone() for name, t in policy.q_net.state_dict().items()}

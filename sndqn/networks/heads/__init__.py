@@ -16,6 +16,7 @@ from sndqn.networks.heads.implicit_quantile import ImplicitQuantileHead
 from sndqn.networks.heads.layers import ActionOutputs, midpoints
 from sndqn.networks.heads.linear import DuelingHead, LinearHead, linear_head
 from sndqn.networks.heads.quantile import QuantileHead
+from sndqn.networks.normalization import NormalizationName
 from sndqn.networks.parts import Part, check_name
 
 __all__ = [
@@ -55,6 +56,7 @@ def make_head(
     *,
     dueling: bool = False,
     noisy: bool = False,
+    normalization: NormalizationName = "none",
     **kwargs: Any,
 ) -> nn.Module:
     """Makes a head by its name.
@@ -67,6 +69,8 @@ def make_head(
         activation_fn: Activation after each of them.
         dueling: Whether value and advantages have streams of their own.
         noisy: Whether the layers are noisy.
+        normalization: "none", "layer" or "batch": of the hidden layers, see
+            `sndqn.networks.normalization`.
         **kwargs: The head's own: `n_atoms`, `v_min`, `v_max`; `n_quantiles`; `n_cosines`,
             `n_acting_quantiles`.
 
@@ -75,4 +79,5 @@ def make_head(
     """
     check_name("head", head, HEADS)
     shape = (features_dim, n_actions, net_arch, activation_fn)
-    return HEADS[head].make(*shape, dueling=dueling, noisy=noisy, **kwargs)
+    made_of = {"dueling": dueling, "noisy": noisy, "normalization": normalization}
+    return HEADS[head].make(*shape, **made_of, **kwargs)

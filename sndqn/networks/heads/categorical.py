@@ -1,6 +1,7 @@
 """The head of C51: probabilities of fixed returns."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ class CategoricalHead(DistributionHead):
         n_atoms: Number of atoms, 51 as in C51.
         v_min: The lowest atom.
         v_max: The highest.
-        **kwargs: `dueling` and `noisy`, as for `ActionOutputs`.
+        **kwargs: `dueling`, `noisy` and `normalization`, as for `ActionOutputs`.
 
     Source: Bellemare et al., ICML 2017 (arXiv 1707.06887).
     """
@@ -37,7 +38,7 @@ class CategoricalHead(DistributionHead):
         n_atoms: int = 51,
         v_min: float = -10.0,
         v_max: float = 10.0,
-        **kwargs: bool,
+        **kwargs: Any,
     ) -> None:
         super().__init__()
         if n_atoms < 2:

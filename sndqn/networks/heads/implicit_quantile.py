@@ -1,6 +1,7 @@
 """The head of IQN: quantiles of the return at any fractions."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,8 @@ class ImplicitQuantileHead(DistributionHead):
         n_cosines: Size of the cosine basis.
         n_acting_quantiles: Fractions over which Q-values are the mean. They lie evenly, at
             (i + ½) / n; the paper draws them at random for each action.
-        **kwargs: `dueling` and `noisy`, as for `ActionOutputs`; the embedding is never noisy.
+        **kwargs: `dueling`, `noisy` and `normalization`, as for `ActionOutputs`; the embedding is
+            never noisy nor normalised.
 
     Source: Dabney et al., ICML 2018 (arXiv 1806.06923), equation 4; 64 and 32 are theirs.
     """
@@ -41,7 +43,7 @@ class ImplicitQuantileHead(DistributionHead):
         *,
         n_cosines: int = 64,
         n_acting_quantiles: int = 32,
-        **kwargs: bool,
+        **kwargs: Any,
     ) -> None:
         super().__init__()
         for name, value in (("n_cosines", n_cosines), ("n_acting_quantiles", n_acting_quantiles)):

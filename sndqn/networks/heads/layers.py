@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sndqn.networks.noisy import NoisyLinear
+from sndqn.networks.normalization import NormalizationName, activated
 
 
 class Layers(nn.Sequential):
@@ -19,12 +20,13 @@ class Layers(nn.Sequential):
         hidden: Sequence[int],
         activation_fn: type[nn.Module],
         noisy: bool,
+        normalization: NormalizationName = "none",
     ) -> None:
         linear = NoisyLinear if noisy else nn.Linear
         widths = [n_in, *hidden]
         layers: list[nn.Module] = []
         for n_from, n_to in itertools.pairwise(widths):
-            layers += [linear(n_from, n_to), activation_fn()]
+            layers += [linear(n_from, n_to), activated(activation_fn(), n_to, normalization)]
         super().__init__(*layers, linear(widths[-1], n_out))
 
 
@@ -53,6 +55,7 @@ class ActionOutputs(nn.Module):
         activation_fn: Activation after each of them.
         dueling: Whether there are two streams.
         noisy: Whether the layers are noisy.
+        normalization: "none", "layer" or "batch": of the hidden layers.
 
     Source: Wang et al., ICML 2016 (arXiv 1511.06581), equation 9; over the atoms of a distribution
     Hessel et al., AAAI 2018 (arXiv 1710.02298).
@@ -68,12 +71,13 @@ class ActionOutputs(nn.Module):
         *,
         dueling: bool = False,
         noisy: bool = False,
+        normalization: NormalizationName = "none",
     ) -> None:
         super().__init__()
         self.n_actions, self.n, self.dueling = n_actions, n, dueling
 
         def layers(n_out: int) -> Layers:
-            return Layers(features_dim, n_out, net_arch, activation_fn, noisy)
+            return Layers(features_dim, n_out, net_arch, activation_fn, noisy, normalization)
 
         if dueling:
             self.streams = Streams(value=layers(n), advantage=layers(n_actions * n))

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from sndqn.networks.heads.layers import ActionOutputs, Layers
+from sndqn.networks.normalization import NormalizationName
 
 
 class LinearHead(Layers):
@@ -17,6 +18,7 @@ class LinearHead(Layers):
         net_arch: Widths of the hidden layers.
         activation_fn: Activation after each of them.
         noisy: Whether the layers are noisy.
+        normalization: "none", "layer" or "batch": of the hidden layers.
     """
 
     def __init__(
@@ -27,8 +29,9 @@ class LinearHead(Layers):
         activation_fn: type[nn.Module] = nn.ReLU,
         *,
         noisy: bool = False,
+        normalization: NormalizationName = "none",
     ) -> None:
-        super().__init__(features_dim, n_actions, net_arch, activation_fn, noisy)
+        super().__init__(features_dim, n_actions, net_arch, activation_fn, noisy, normalization)
 
     def outputs(self, features: Tensor, fractions: Tensor | None = None) -> Tensor:
         """Maps (batch, features) to Q-values, (batch, actions)."""
@@ -49,6 +52,7 @@ class DuelingHead(ActionOutputs):
         net_arch: Widths of the hidden layers of each of the two streams.
         activation_fn: Activation after each hidden layer.
         noisy: Whether the layers are noisy.
+        normalization: "none", "layer" or "batch": of the hidden layers.
 
     Source: Wang et al., ICML 2016 (arXiv 1511.06581), equation 9.
     """
@@ -61,9 +65,17 @@ class DuelingHead(ActionOutputs):
         activation_fn: type[nn.Module] = nn.ReLU,
         *,
         noisy: bool = False,
+        normalization: NormalizationName = "none",
     ) -> None:
         super().__init__(
-            features_dim, n_actions, 1, net_arch, activation_fn, dueling=True, noisy=noisy
+            features_dim,
+            n_actions,
+            1,
+            net_arch,
+            activation_fn,
+            dueling=True,
+            noisy=noisy,
+            normalization=normalization,
         )
 
     def outputs(self, features: Tensor, fractions: Tensor | None = None) -> Tensor:
@@ -79,6 +91,6 @@ class DuelingHead(ActionOutputs):
         return outputs
 
 
-def linear_head(*shape: Any, dueling: bool = False, noisy: bool = False) -> nn.Module:
+def linear_head(*shape: Any, dueling: bool = False, **kwargs: Any) -> nn.Module:
     """Makes a `LinearHead`, or where it has two streams a `DuelingHead`."""
-    return (DuelingHead if dueling else LinearHead)(*shape, noisy=noisy)
+    return (DuelingHead if dueling else LinearHead)(*shape, **kwargs)

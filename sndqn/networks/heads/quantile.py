@@ -1,6 +1,7 @@
 """The head of QR-DQN: quantiles of the return at even fractions."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -17,7 +18,7 @@ class QuantileHead(DistributionHead):
         net_arch: Widths of the hidden layers.
         activation_fn: Activation after each of them.
         n_quantiles: How many, 200 as in QR-DQN.
-        **kwargs: `dueling` and `noisy`, as for `ActionOutputs`.
+        **kwargs: `dueling`, `noisy` and `normalization`, as for `ActionOutputs`.
 
     Source: Dabney et al., AAAI 2018 (arXiv 1710.10044).
     """
@@ -32,7 +33,7 @@ class QuantileHead(DistributionHead):
         activation_fn: type[nn.Module] = nn.ReLU,
         *,
         n_quantiles: int = 200,
-        **kwargs: bool,
+        **kwargs: Any,
     ) -> None:
         super().__init__()
         if n_quantiles < 1:
