@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
+from gymnasium.envs.classic_control import CartPoleEnv
 
 from sndqn.study.bootstrap import Estimate, estimate
 from sndqn.study.significance import holm, permutation_test
@@ -24,6 +26,16 @@ DOCS = Path(__file__).parent.parent / "docs" / "examples"
 PACKAGES = {"sklearn": "scikit-learn", "matplotlib": "matplotlib", "scipy": "scipy"}
 # Okabe and Ito's, and a dash each.
 STYLES = [("#000000", "-"), ("#0072B2", "--"), ("#D55E00", "-."), ("#009E73", ":")]
+
+# Of every DQN on CartPole: a torso of one layer, a linear head, squared errors.
+CARTPOLE: dict[str, Any] = {
+    "features_dim": 64, "net_arch": (), "loss": "mse", "double": True, "optimizer": "adam",
+    "learning_rate": 1e-3, "batch_size": 64, "buffer_size": 10_000, "train_freq": 2,
+    "gradient_steps": 1, "learning_starts": 200, "target_update_interval": 4, "tau": 0.02,
+    "exploration_timesteps": 3_000, "exploration_final_eps": 0.05, "eval_epsilon": 0.0,
+    "eval_episodes": 20, "keep_best": False, "eval_every_timesteps": 0, "compile": "never",
+    "n_envs": 4, "threads": 1, "overlap": False, "diagnostics": "none", "tensorboard": False,
+}  # fmt: skip
 
 Run = dict[str, Any]
 
@@ -94,6 +106,19 @@ def digits() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     return images[train], classes[train], images[test], classes[test]
 
 
+def register_cartpole(name: str, length: float, reward: float = 1.0) -> str:
+    """Registers a CartPole whose pole's half has this length (0.5), each step with this reward."""
+
+    def make(**arguments: Any) -> gym.Env[Any, Any]:
+        env = CartPoleEnv(**arguments)
+        env.length, env.polemass_length = length, env.masspole * length
+        return gym.wrappers.TransformReward(env, lambda one: one * reward)
+
+    if name not in gym.registry:
+        gym.register(name, make, max_episode_steps=500)
+    return name
+
+
 def of(runs: list[Run], value: str, **where: Any) -> list[float]:
     """Returns a number of all runs that have these settings, one a seed."""
     return [run[value] for run in runs if all(run[k] == v for k, v in where.items())]
@@ -155,3 +180,14 @@ def curves(
     for one in seeds:
         axes.plot(at, one, color=colour, lw=0.7, alpha=0.35)
     axes.plot(at, np.mean(seeds, axis=0), color=colour, ls=dash, lw=2, label=label)
+
+
+def points(
+    axes: Any, at: Sequence[float], seeds: Sequence[Sequence[float]], i: int, label: str
+) -> None:
+    """Draws the arm of number i: each seed a dot, their means joined."""
+    colour, dash = STYLES[i]
+    for x, scores in zip(at, seeds, strict=True):
+        axes.plot([x] * len(scores), scores, "o", color=colour, ms=4, alpha=0.4)
+    means = [np.mean(scores) for scores in seeds]
+    axes.plot(at, means, color=colour, ls=dash, marker="_", ms=14, mew=2, label=label)

@@ -7,6 +7,7 @@ and held-out digits in the features of a classifier (as FID does with Inception'
 2017), and how many of the ten digits are generated at all. Found: docs/examples/gan.md.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def mlp(
 ) -> nn.Sequential:
     """Makes layers; all but the last have an activation, and batch normalisation if asked for."""
     layers: list[nn.Module] = []
-    for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+    for n_in, n_out in itertools.pairwise(sizes):
         linear = nn.Linear(n_in, n_out)
         layers += [spectral_norm(linear) if sn else linear]
         layers += [nn.BatchNorm1d(n_out), activation()] if norm else [activation()]
