@@ -5,6 +5,7 @@ file alone.
 """
 
 import argparse
+import functools
 import importlib.util
 import json
 import sys
@@ -13,10 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
-from gymnasium.envs.classic_control import CartPoleEnv
 
 from sndqn.study.bootstrap import Estimate, estimate
 from sndqn.study.significance import holm, permutation_test
@@ -26,16 +25,6 @@ DOCS = Path(__file__).parent.parent / "docs" / "examples"
 PACKAGES = {"sklearn": "scikit-learn", "matplotlib": "matplotlib", "scipy": "scipy"}
 # Okabe and Ito's, and a dash each.
 STYLES = [("#000000", "-"), ("#0072B2", "--"), ("#D55E00", "-."), ("#009E73", ":")]
-
-# Of every DQN on CartPole: a torso of one layer, a linear head, squared errors.
-CARTPOLE: dict[str, Any] = {
-    "features_dim": 64, "net_arch": (), "loss": "mse", "double": True, "optimizer": "adam",
-    "learning_rate": 1e-3, "batch_size": 64, "buffer_size": 10_000, "train_freq": 2,
-    "gradient_steps": 1, "learning_starts": 200, "target_update_interval": 4, "tau": 0.02,
-    "exploration_timesteps": 3_000, "exploration_final_eps": 0.05, "eval_epsilon": 0.0,
-    "eval_episodes": 20, "keep_best": False, "eval_every_timesteps": 0, "compile": "never",
-    "n_envs": 4, "threads": 1, "overlap": False, "diagnostics": "none", "tensorboard": False,
-}  # fmt: skip
 
 Run = dict[str, Any]
 
@@ -89,6 +78,7 @@ class Example:
         print(self.tables(runs))
 
 
+@functools.cache
 def digits() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Returns scikit-learn's digits, 8 x 8, from 0 to 1: 1297 to train on and 500 to test on.
 
@@ -104,19 +94,6 @@ def digits() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     train, test = order[:1297], order[1297:]
     return images[train], classes[train], images[test], classes[test]
-
-
-def register_cartpole(name: str, length: float, reward: float = 1.0) -> str:
-    """Registers a CartPole whose pole's half has this length (0.5), each step with this reward."""
-
-    def make(**arguments: Any) -> gym.Env[Any, Any]:
-        env = CartPoleEnv(**arguments)
-        env.length, env.polemass_length = length, env.masspole * length
-        return gym.wrappers.TransformReward(env, lambda one: one * reward)
-
-    if name not in gym.registry:
-        gym.register(name, make, max_episode_steps=500)
-    return name
 
 
 def of(runs: list[Run], value: str, **where: Any) -> list[float]:
