@@ -47,35 +47,39 @@ class Example:
     tables: Callable[[list[Run]], str]
     draw: Callable[[list[Run], Path], None]
 
-    def main(self) -> None:
-        """Is the example's command."""
-        parser = argparse.ArgumentParser(description=self.summary)
+    def main(self, *arguments: str) -> None:
+        """Is the example's command: takes the shell's arguments, or these."""
+        parser = argparse.ArgumentParser(prog=self.script, description=self.summary)
         parser.add_argument("--seeds", type=int, default=5, help="trainings of each arm: 5")
         parser.add_argument("--length", type=float, default=1.0, help="factor on each training: 1")
         parser.add_argument("--output", type=Path, default=DOCS, help="folder: docs/examples")
         parser.add_argument("--draw", action="store_true", help="only draw its JSON again")
-        given = parser.parse_args()
+        typed = arguments or tuple(sys.argv[1:])
+        given = parser.parse_args(typed)
         missing = [p for module, p in PACKAGES.items() if importlib.util.find_spec(module) is None]
         if missing:
-            parser.exit(2, f'{parser.prog}: needs {missing[0]}: type pip install ".[examples]"\n')
+            parser.exit(2, f'{self.script}: needs {missing[0]}: type pip install ".[examples]"\n')
         torch.set_num_threads(1)
         file = given.output / f"{self.name}.json"
         if not given.draw:
+            given.output.mkdir(parents=True, exist_ok=True)
             runs = []
             for run in self.measure(given.seeds, given.length):
                 runs.append(run)
                 shown = {k: v for k, v in run.items() if isinstance(v, str | int | float)}
                 print(shown, file=sys.stderr, flush=True)
-            given.output.mkdir(parents=True, exist_ok=True)
-            command = " ".join(["python", f"examples/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+            command = json.dumps(" ".join(["python", f"examples/{self.script}", *typed]))
             lines = ",\n".join(json.dumps(run) for run in runs)
-            file.write_text(
-                f'{{"command": {json.dumps(command)}, "torch": "{torch.__version__}", '
-                f'"runs": [\n{lines}\n]}}\n'
-            )
+            head = f'"command": {command}, "torch": "{torch.__version__}"'
+            file.write_text(f'{{{head}, "runs": [\n{lines}\n]}}\n')
         runs = json.loads(file.read_text())["runs"]
         self.draw(runs, file.with_suffix(".png"))
         print(self.tables(runs))
+
+    @property
+    def script(self) -> str:
+        """The name of its file."""
+        return self.name.replace("-", "_") + ".py"
 
 
 @functools.cache

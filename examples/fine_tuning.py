@@ -134,6 +134,6 @@ def draw(runs: list[common.Run], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+EXAMPLE = common.Example("fine-tuning", (__doc__ or "").splitlines()[0], measure, tables, draw)
 if __name__ == "__main__":
-    summary = (__doc__ or "").splitlines()[0]
-    common.Example("fine-tuning", summary, measure, tables, draw).main()
+    EXAMPLE.main()

@@ -163,5 +163,6 @@ def draw(runs: list[common.Run], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+EXAMPLE = common.Example("gan", (__doc__ or "").splitlines()[0], measure, tables, draw)
 if __name__ == "__main__":
-    common.Example("gan", (__doc__ or "").splitlines()[0], measure, tables, draw).main()
+    EXAMPLE.main()
