@@ -19,9 +19,10 @@ def anchors(page: Path) -> set[str]:
 
 
 def options() -> set[str]:
-    """Gives every option of the command line and of the scripts."""
+    """Gives every option of the command line, of the scripts and of the examples."""
     named = {"--" + name.replace("_", "-") for name in TrainConfig.model_fields}
-    for folder, kinds in (("sndqn", ["*.py"]), ("scripts", ["*.py", "*.sh"])):
+    folders = {"sndqn": ["*.py"], "scripts": ["*.py", "*.sh"], "examples": ["*.py"]}
+    for folder, kinds in folders.items():
         for path in (path for kind in kinds for path in (ROOT / folder).rglob(kind)):
             named.update(re.findall(r"(?<![\w-])(--[a-z][a-z0-9-]*)\"", path.read_text()))
     return named | {"--no-" + name[2:] for name in named}
