@@ -120,7 +120,7 @@ def measure(seeds: int, length: float) -> Iterator[common.Run]:
 
 
 def tables(runs: list[common.Run]) -> str:
-    """Writes where runs end, and how far below or above those without SN."""
+    """Writes where runs end, and how far above those without SN."""
     rows = []
     for rate in RATES:
         more = common.gains(
@@ -137,13 +137,13 @@ def tables(runs: list[common.Run]) -> str:
             rows.append(
                 [f"{rate:g}", arm, common.interval(ends, 0), more.get(arm, ""), classes, lost]
             )
-    heading = ["learning rate", "SN on", "distance at the end", "less neither's", "classes", "lost"]
+    heading = ["learning rate", "SN on", "distance at the end", "above neither's", "classes", "lost"]
     return common.table(heading, rows)
 
 
 def draw(runs: list[common.Run], path: Path) -> None:
     """Draws the distance over training, and ten digits of each arm's first seed."""
-    figure, axes = common.canvas(2, len(RATES), (11, 6.4))
+    figure, axes = common.canvas(2, len(RATES), (11, 5.2))
     for column, rate in enumerate(RATES):
         above, below = axes[:, column]
         for i, arm in enumerate(ARMS):
