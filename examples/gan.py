@@ -137,7 +137,14 @@ def tables(runs: list[common.Run]) -> str:
             rows.append(
                 [f"{rate:g}", arm, common.interval(ends, 0), more.get(arm, ""), classes, lost]
             )
-    heading = ["learning rate", "SN on", "distance at the end", "above neither's", "classes", "lost"]
+    heading = [
+        "learning rate",
+        "SN on",
+        "distance at the end",
+        "above neither's",
+        "classes",
+        "lost",
+    ]
     return common.table(heading, rows)
 
 

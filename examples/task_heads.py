@@ -101,6 +101,7 @@ def draw(runs: list[common.Run], path: Path) -> None:
             scores = [common.of(runs, value, arm=arm, scale=s) for s in scales]
             common.points(panel, [s * 1.1 ** (i - 1) for s in scales], scores, i, arm)
         panel.set(xscale="log", xlabel="scale of the spread", title=title)
+        panel.set_xticks(SCALES, [str(scale) for scale in SCALES], minor=False)
     axes[0, 0].legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=110)
 
