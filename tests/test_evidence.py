@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from sndqn.study.design import read_design, resolve
+
 ROOT = Path(__file__).parent.parent
 EVIDENCE = ROOT / "docs" / "evidence"
 RUNS = sorted((EVIDENCE / "stage-a").glob("*.json"))
@@ -99,3 +101,19 @@ def test_the_plan_precedes_a_run(path: Path) -> None:
     if subprocess.run([*git, commit], capture_output=True, check=False).returncode:
         pytest.skip("this checkout does not hold the run's commit")
     subprocess.run([*git, f"{commit}:docs/evidence/plan.md"], check=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "n_arms", "n_runs"),
+    [
+        ("stage-b", 4, 120),
+        ("stage-d-tuning", 72, 432),
+        ("stage-d", 24, 720),
+        ("stage-d-layers", 15, 225),
+    ],
+)
+def test_the_studies_to_come_are_those_of_the_plan(name: str, n_arms: int, n_runs: int) -> None:
+    runs = resolve(read_design(EVIDENCE / f"{name}.yaml"))
+    assert len(runs) == n_runs
+    assert len({run.arm for run in runs}) == n_arms
+    assert {run.settings["total_timesteps"] for run in runs} == {1_000_000}
