@@ -3,9 +3,10 @@
 import argparse
 import difflib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from sndqn.errors import AgentFileError, printable
 
@@ -36,6 +37,10 @@ def fail(message: str) -> NoReturn:
     raise SystemExit(2)
 
 
+class _ParserBuilt(Exception):
+    """Ends a command that is asked for its parser alone."""
+
+
 class Parser(argparse.ArgumentParser):
     """argparse with one-line errors that say what to type.
 
@@ -48,6 +53,17 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, command: str, description: str, **kwargs: Any) -> None:
         prog = f"sndqn {command}"
         super().__init__(prog=prog, description=description, allow_abbrev=False, **kwargs)
+
+    _wanted: ClassVar[list["Parser"] | None] = None
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: None = None
+    ) -> argparse.Namespace:
+        """Reads what was typed, unless the parser itself is wanted."""
+        if Parser._wanted is not None:
+            Parser._wanted.append(self)
+            raise _ParserBuilt
+        return super().parse_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Ends the program with the message, or with what was probably meant."""
@@ -64,6 +80,22 @@ class Parser(argparse.ArgumentParser):
                     "value"
                 )
         fail(message)
+
+
+def built_parser(run: Callable[[Sequence[str]], None]) -> Parser:
+    """Returns the parser that a command builds, without running the command.
+
+    Args:
+        run: The command's function.
+    """
+    wanted: list[Parser] = []
+    Parser._wanted = wanted
+    try:
+        with suppress(_ParserBuilt):
+            run([])
+    finally:
+        Parser._wanted = None
+    return wanted[0]
 
 
 def add_evaluation(parser: Parser) -> None:

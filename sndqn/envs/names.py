@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gymnasium.envs.registration import EnvSpec
 
 #: ROMs that only two people can play; ale-py registers no environment for them.
-_TWO_PLAYER_ROMS = ("combat", "joust", "maze_craze", "warlords")
+TWO_PLAYER_ROMS = ("combat", "joust", "maze_craze", "warlords")
 
 _PROTOCOLS: dict[type[EnvSettings], dict[str, dict[str, Any]]] = {
     AtariSettings: ATARI_PROTOCOLS,
@@ -172,7 +172,7 @@ def _atari_games() -> dict[str, str]:
     """Returns every one-player ROM name by its key."""
     from ale_py import roms
 
-    playable = (rom for rom in roms.get_all_rom_ids() if rom not in _TWO_PLAYER_ROMS)
+    playable = (rom for rom in roms.get_all_rom_ids() if rom not in TWO_PLAYER_ROMS)
     return {_key(rom): rom for rom in playable}
 
 
