@@ -8,10 +8,11 @@ import difflib
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from sndqn.cli.options import fail
-from sndqn.errors import SndqnError
+from sndqn.errors import SndqnError, printable
 
 USAGE = """\
 usage: sndqn COMMAND [options]
@@ -57,6 +58,11 @@ COMMANDS = {
 }
 
 
+def _one_line(message: Warning | str, *_: object) -> str:
+    """Writes a warning for the person who typed, who has no use for the line of code."""
+    return f"sndqn: {printable(str(message))}\n"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -73,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(COMMANDS)}"
         fail(f"no command is called {name!r}: {hint}")
+    warnings.formatwarning = _one_line  # type: ignore[assignment]
     try:
         importlib.import_module(COMMANDS[name]).run(rest)
     except SndqnError as error:

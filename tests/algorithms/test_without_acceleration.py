@@ -47,3 +47,15 @@ def test_auto_is_eager_without_the_package_and_true_is_refused(
         model.will_compile(100)
     with pytest.raises(ConfigError, match="--compile never"):
         make(("DQN", "plain"), cartpoles(), compile=True)
+
+
+def test_where_torch_lacks_what_acceleration_is_made_of_one_line_says_what_that_costs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("sndqn.acceleration")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr("sndqn.acceleration", raising=False)
+    monkeypatch.setitem(sys.modules, "torch.fx.experimental.proxy_tensor", None)
+    with pytest.warns(UserWarning, match=r"without acceleration, which take 1\.2 .* proxy_tensor"):
+        model = make(("DQN", "plain"), cartpoles(), compile="auto")
+        assert not model.will_compile(10**8)
