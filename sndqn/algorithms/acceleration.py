@@ -20,7 +20,7 @@ from sndqn.spectral import SpectralLayer
 # Compiling takes as long as it saves in some twenty thousand updates of a small network.
 COMPILE_FROM_UPDATES = 25_000
 # Of an update, on a CPU; measured: docs/performance.md, each trick by itself.
-COST = "which take 1.2 (Atari) to 7 times (CartPole) as long"
+COST = "and take 1.2 (Atari) to 7 times (CartPole) as long"
 
 
 class AcceleratedUpdates(Protocol):

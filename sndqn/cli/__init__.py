@@ -33,6 +33,7 @@ commands:
   push       put an agent on huggingface.co      sndqn push runs/Breakout/... USER/NAME
   pull       fetch an agent of huggingface.co    sndqn pull USER/NAME
   export     write an agent for other tools      sndqn export runs/Breakout/... --format onnx
+  doctor     look at this machine                sndqn doctor
   completion complete commands in a shell        sndqn completion bash|zsh|fish
   import-sb3 take the weights of an SB3 zip      sndqn import-sb3 dqn.zip --env CartPole ...
 
@@ -54,6 +55,7 @@ COMMANDS = {
     "pull": "sndqn.cli.pull",
     "export": "sndqn.cli.export",
     "import-sb3": "sndqn.cli.import_sb3",
+    "doctor": "sndqn.cli.doctor",
     "completion": "sndqn.cli.completion",
 }
 
