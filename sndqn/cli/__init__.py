@@ -20,6 +20,7 @@ usage: sndqn COMMAND [options]
 Deep Q-learning with spectral normalisation.
 
 commands:
+  demo       see it at work in three minutes     sndqn demo
   train      train an agent and evaluate it      sndqn train --env Breakout --sn-layers -2
   sweep      train a study of many runs          sndqn sweep STUDY --env Breakout --seed 0..9
   tune       search the best settings            sndqn tune TUNING --env CartPole --search ...
@@ -41,6 +42,7 @@ commands:
 """
 # The module of each command.
 COMMANDS = {
+    "demo": "sndqn.cli.demo",
     "train": "sndqn.cli.train",
     "sweep": "sndqn.cli.sweep",
     "tune": "sndqn.cli.tune",
