@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from sndqn.cli.options import fail
+from sndqn.cli.options import Parser, built_parser, fail
 from sndqn.errors import SndqnError, printable
 
 USAGE = """\
@@ -60,6 +60,11 @@ COMMANDS = {
     "doctor": "sndqn.cli.doctor",
     "completion": "sndqn.cli.completion",
 }
+
+
+def parsers() -> dict[str, Parser]:
+    """Returns the parser of every command, without running any."""
+    return {name: built_parser(importlib.import_module(COMMANDS[name]).run) for name in COMMANDS}
 
 
 def _one_line(message: Warning | str, *_: object) -> str:

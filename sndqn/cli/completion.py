@@ -4,7 +4,6 @@ The script that it prints holds all words that there are now; runs are looked up
 itself. Pressing Tab starts no Python, so it answers at once.
 """
 
-import importlib
 import importlib.util
 import re
 import sys
@@ -13,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sndqn.cli.options import Parser, built_parser
+from sndqn.cli.options import Parser
 
 SHELLS = ("bash", "zsh", "fish")
 # Kinds of values, by the option they belong to or what stands for them in the usage. Others are
@@ -88,15 +87,14 @@ def run(argv: Sequence[str]) -> None:
 
 def commands() -> list[Command]:
     """Describes every command, by the parser that it builds."""
-    from sndqn.cli import COMMANDS, USAGE
+    from sndqn.cli import USAGE, parsers
 
     lines = (re.match(r"  ([a-z0-9-]+) +(.+?)(?:  |$)", line) for line in USAGE.splitlines())
     helps = {match[1]: match[2].strip() for match in lines if match}
-    return [_command(name, helps[name], module) for name, module in COMMANDS.items()]
+    return [_command(name, helps[name], parser) for name, parser in parsers().items()]
 
 
-def _command(name: str, text: str, module: str) -> Command:
-    parser = built_parser(importlib.import_module(module).run)
+def _command(name: str, text: str, parser: Parser) -> Command:
     options = [action for action in parser._actions if action.option_strings]
     places = [action for action in parser._actions if not action.option_strings]
     kinds = [_values(action) or "" for action in places]
