@@ -6,6 +6,8 @@ from pathlib import Path
 
 import yaml
 
+from sndqn.cli import COMMANDS
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -26,3 +28,8 @@ def test_the_citation_has_what_its_format_asks_for_and_names_the_paper() -> None
         *(2021, 139),
         *("3734", "3744"),
     )
+
+
+def test_the_changelog_names_every_command() -> None:
+    words = set(re.findall(r"[a-z][a-z0-9-]+", (ROOT / "CHANGELOG.md").read_text()))
+    assert set(COMMANDS) <= words
