@@ -164,11 +164,18 @@ def curves(
 
 
 def points(
-    axes: Any, at: Sequence[float], seeds: Sequence[Sequence[float]], i: int, label: str
+    axes: Any,
+    at: Sequence[float],
+    seeds: Sequence[Sequence[float]],
+    i: int,
+    label: str,
+    joined: bool = True,
 ) -> None:
-    """Draws the arm of number i: each seed a dot, their means joined."""
+    """Draws the arm of number i: each seed a dot, their means bars, which a line may join."""
     colour, dash = STYLES[i]
     for x, scores in zip(at, seeds, strict=True):
         axes.plot([x] * len(scores), scores, "o", color=colour, ms=4, alpha=0.4)
     means = [np.mean(scores) for scores in seeds]
-    axes.plot(at, means, color=colour, ls=dash, marker="_", ms=14, mew=2, label=label)
+    axes.plot(
+        at, means, color=colour, ls=dash if joined else "", marker="_", ms=14, mew=2, label=label
+    )

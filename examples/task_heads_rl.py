@@ -75,7 +75,7 @@ def draw(runs: list[common.Run], path: Path) -> None:
     figure, axes = common.canvas(1, 1, (6, 3.8))
     for i, (task, label) in enumerate(TASKS.items()):
         scores = [common.of(runs, task, arm=arm) for arm in ARMS]
-        common.points(axes[0, 0], [k + 0.15 * i for k in range(len(ARMS))], scores, i, label)
+        common.points(axes[0, 0], [k + 0.15 * i for k in range(len(ARMS))], scores, i, label, False)
     names = [arm.replace(", ", ",\n").replace(" on", "\non") for arm in ARMS]
     axes[0, 0].set(xticks=range(len(ARMS)), xticklabels=names, title="steps upright, of 500")
     axes[0, 0].legend(frameon=False, fontsize=8)

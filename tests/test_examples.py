@@ -16,6 +16,7 @@ PAGES = ROOT / "docs" / "examples"
 EXAMPLES = {
     "gan": ("gan.md", 0.01),
     "task_heads": ("task-heads.md", 0.01),
+    "task_heads_rl": ("task-heads.md", 0.01),
     "fine_tuning": ("fine-tuning.md", 0.03),
 }
 
