@@ -17,8 +17,8 @@ from sndqn.networks import NetworkSpec
 from sndqn.networks.extractors import TORSOS
 from sndqn.networks.heads import HEADS
 from sndqn.networks.initializers import InitializerName
-from sndqn.networks.spec import ACTIVATIONS, SN_ARGUMENTS
-from sndqn.spectral.functional import Mode
+from sndqn.networks.normalization import NormalizationName
+from sndqn.networks.spec import ACTIVATIONS, SN_ARGUMENTS, SpectralMode
 from sndqn.spectral.schedulers import SchedulerForm, SchedulerName
 from sndqn.spectral.spectral_layer import ConvNorm
 from sndqn.training.build import ALGORITHMS
@@ -124,7 +124,8 @@ def words_of(annotation: Any) -> Iterator[Any]:
         ("torso", ["auto", *(name for name in TORSOS if name != "combined")]),
         ("activation", list(ACTIVATIONS)),
         ("initializer", get_args(InitializerName)),
-        ("sn_mode", get_args(Mode)),
+        ("normalization", get_args(NormalizationName)),
+        ("sn_mode", get_args(SpectralMode)),
         ("sn_conv_norm", get_args(ConvNorm)),
         ("sn_scheduler", get_args(SchedulerName)),
         ("sn_scheduler_form", get_args(SchedulerForm)),
