@@ -88,7 +88,9 @@ API = [
 
 
 def write_api(app: Sphinx) -> None:
-    """Writes the pages of `API` into `api/`, where git ignores them."""
+    """Writes the pages of `API`, and no others, into `api/`, where git ignores them."""
+    for stale in {path for path in (DOCS / "api").glob("*.rst") if path.stem not in API}:
+        stale.unlink()
     for name in API:
         page = DOCS / "api" / f"{name}.rst"
         body = settings() if name == "settings" else [f".. automodule:: {name}", *members(name)]

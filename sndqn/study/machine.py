@@ -18,6 +18,7 @@ _EXTRAS = {
     "minatar": "minatar",
     "box2d": "Box2D",
     "contrib": "sb3_contrib",
+    "hub": "huggingface_hub",
     "onnx": "onnx",
     "report": "matplotlib",
     "tune": "optuna",
