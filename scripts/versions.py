@@ -24,23 +24,24 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("torch", "gymnasium", "stable_baselines3", "numpy", "ale-py", "pydantic")
 EXTRAS = "minatar,box2d,contrib"
 # What new versions break first: SB3's insides, torch's compiler, files, a whole training.
+_COMPILED = "tests/acceleration/test_compiled_update.py::test_"
 TESTS = (
-    "tests/acceleration/test_compiled_update.py",
+    _COMPILED + "each_compiled_update_is_the_eager_one_with_normalised_convolutions",
+    _COMPILED + "what_was_compiled_acts_as_the_policy_does_and_knows_its_layouts",
+    _COMPILED + "a_compiled_step_follows_the_learning_rate_and_notices_another_state",
     "tests/policies/test_policies.py",
     "tests/spectral/test_layers.py",
-    "tests/algorithms/test_family.py",
     "tests/envs/test_atari_vector.py",
     "tests/agents/test_sb3_import.py",
-    "tests/cli/test_train_command.py",
+    "tests/cli/test_output.py",
 )
 HEAD = """\
 # Versions
 
 `requirements.lock` has the versions that every change is tested with. This table says what else
-works: `python scripts/versions.py` makes a fresh environment for each row and runs {n} files of
+works: `python scripts/versions.py` makes a fresh environment for each row and runs a choice of the
 tests in it, warnings being errors: compiled updates, policies inside Stable-Baselines3, layers
-under SN, the algorithms, Atari, agents of Stable-Baselines3, and whole trainings by the command
-line.
+under SN, Atari, agents of Stable-Baselines3, and whole trainings by the command line.
 
 | Python | packages | {names} | passed | failed |
 |---|---|{lines}|--:|--:|
@@ -145,7 +146,6 @@ def write(rows: list[dict[str, Any]], output: Path, page: Path) -> None:
     )
     page.write_text(
         HEAD.format(
-            n=len(TESTS),
             names=" | ".join(PACKAGES),
             lines="|".join("---" for _ in PACKAGES),
             rows="\n".join(table),
