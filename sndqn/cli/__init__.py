@@ -19,24 +19,24 @@ usage: sndqn COMMAND [options]
 
 Deep Q-learning with spectral normalisation.
 
-commands:
-  demo       see it at work in three minutes     sndqn demo
-  train      train an agent and evaluate it      sndqn train --env Breakout --sn-layers -2
-  sweep      train a study of many runs          sndqn sweep STUDY --env Breakout --seed 0..9
-  tune       search the best settings            sndqn tune TUNING --env CartPole --search ...
-  runs       list the runs of a study or folder  sndqn runs STUDY --where sn_layers=-2
-  evaluate   evaluate an agent again             sndqn evaluate runs/Breakout/...
-  replay     make a video of an evaluated game   sndqn replay runs/Breakout/...
-  watch      watch an agent play, in a window    sndqn watch runs/Breakout/...
-  inspect    show an agent and its layers' norms sndqn inspect runs/Breakout/...
-  report     show what runs say, on one page     sndqn report runs/
-  agents     list the agents that ship           sndqn agents
-  push       put an agent on huggingface.co      sndqn push runs/Breakout/... USER/NAME
-  pull       fetch an agent of huggingface.co    sndqn pull USER/NAME
-  export     write an agent for other tools      sndqn export runs/Breakout/... --format onnx
-  doctor     look at this machine                sndqn doctor
-  completion complete commands in a shell        sndqn completion bash|zsh|fish
-  import-sb3 take the weights of an SB3 zip      sndqn import-sb3 dqn.zip --env CartPole ...
+commands, and what to type after them:
+  demo       see it at work in three minutes
+  train      train an agent and evaluate it       --env Breakout --sn-layers -2
+  sweep      train a study of many runs           STUDY --env Pong --seed 0..9
+  tune       search the best settings             TUNING --env CartPole ...
+  runs       list the runs of a study or folder   STUDY --where sn_layers=-2
+  evaluate   evaluate an agent again              runs/Breakout/...
+  replay     make a video of an evaluated game    runs/Breakout/...
+  watch      watch an agent play, in a window     runs/Breakout/...
+  inspect    show an agent and its layers' norms  runs/Breakout/...
+  report     show what runs say, on one page      runs/
+  agents     list the agents that ship
+  push       put an agent on huggingface.co       runs/Breakout/... USER/NAME
+  pull       fetch an agent of huggingface.co     USER/NAME
+  export     write an agent for other tools       RUN --format onnx
+  doctor     look at this machine
+  completion complete commands in a shell         bash|zsh|fish
+  import-sb3 take the weights of an SB3 zip       dqn.zip --env CartPole ...
 
 `sndqn COMMAND --help` lists a command's options.
 """

@@ -140,19 +140,13 @@ def _remarks(before: TrainConfig, config: TrainConfig, checkpoint: Checkpoint) -
     if not has_replay(checkpoint):
         n = max(config.learning_starts, config.batch_size)
         lines.append(
-            f"The replay was not kept: {n:,} steps of the agent's own play fill it again before "
-            "the next update (--keep-checkpoints keeps it)"
+            f"The replay was not kept: {n:,} steps of play without updates refill it first"
         )
+    end = f"{config.total_timesteps:,}"
     if config.learning_rate_decay:
         rate = config.learning_rate * share
-        lines.append(
-            f"learning_rate_decay: the rate was down to 0. It goes on at {rate:.2g}, and reaches 0 "
-            f"at step {config.total_timesteps:,}"
-        )
+        lines.append(f"learning_rate_decay: goes on at {rate:.2g}, and reaches 0 at step {end}")
     if config.prioritized:
         beta = 1 - (1 - config.importance_exponent) * share
-        lines.append(
-            f"importance_exponent: it was up to 1. It goes on at {beta:.2g}, and reaches 1 at step "
-            f"{config.total_timesteps:,}"
-        )
+        lines.append(f"importance_exponent: goes on at {beta:.2g}, and reaches 1 at step {end}")
     return lines

@@ -112,7 +112,7 @@ def test_without_its_replay_all_else_goes_on_and_the_replay_is_filled_first(
     before = records(run)
     assert cli.main(["train", "--more", str(MORE), str(run.path)]) == 0
     said = capsys.readouterr().out
-    assert "The replay was not kept: 60 steps of the agent's own play fill it again" in said
+    assert "The replay was not kept: 60 steps of play without updates refill it first" in said
     after = records(run)
     # One update for two steps, but for the 60 that fill the replay.
     first, last = before[-1], after[-1]
@@ -247,7 +247,7 @@ def test_schedules_that_end_with_the_training_say_where_they_go_on(
     run = trained(tmp_path / "runs", SMALL, **changes)
     assert cli.main(["train", "--more", "400", str(run.path)]) == 0
     said = capsys.readouterr().out
-    assert "the rate was down to 0. It goes on at 0.0005, and reaches 0 at step 800" in said
-    assert "importance_exponent: it was up to 1. It goes on at 0.7, and reaches 1" in said
+    assert "learning_rate_decay: goes on at 0.0005, and reaches 0 at step 800" in said
+    assert "importance_exponent: goes on at 0.7, and reaches 1 at step 800" in said
     rates = {each["timesteps"]: each.get("train/learning_rate") for each in records(run)}
     assert rates[450] == pytest.approx(0.001 * (1 - 450 / 800), rel=0.01)
