@@ -124,7 +124,7 @@ def test_a_folder_with_other_things_is_no_place_for_a_study(
 def test_a_dry_run_lists_runs_and_measured_hours_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sndqn.study.trial._SECONDS", 0.05)
+    monkeypatch.setattr("sndqn.training.pace._SECONDS", 0.05)
     words = ["--env", "CartPole", "--learning-rate", "1e-3", "1e-4", "--seed", "0..4"]
     more = ["--train-freq", "1", "--gradient-steps", "1", "--batch-size", "8"]
     assert sweep(tmp_path / "study", *words, *SMALL, *more, "--jobs", "2", "--dry-run") == 0
