@@ -1,4 +1,4 @@
-"""The notebook runs from its first cell to its last."""
+"""The notebook runs from its first cell to its last, and is committed with what it shows."""
 
 from pathlib import Path
 from typing import Any
@@ -45,3 +45,11 @@ def test_the_notebook_trains_draws_and_films_both_games(monkeypatch: pytest.Monk
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_notebook_runs_at_full_length(monkeypatch: pytest.MonkeyPatch) -> None:
     check(executed(1, monkeypatch))
+
+
+def test_the_notebook_is_committed_as_it_ran_from_top_to_bottom() -> None:
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    check(notebook)
+    counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]
+    assert counts == list(range(1, len(counts) + 1))
+    assert NOTEBOOK.stat().st_size < 1_000_000
