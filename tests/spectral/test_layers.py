@@ -330,6 +330,7 @@ def test_other_layers_are_refused() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler warns of itself
+@pytest.mark.filterwarnings("ignore:Guards may run slower")  # and of Python 3.13.0
 @pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_layers_under_torch_compile_equal_eager_ones(kind: str, backend: str) -> None:
     layer, x = make(kind)
