@@ -50,9 +50,10 @@ under SN, Atari, agents of Stable-Baselines3, and whole trainings by the command
 {failures}"newest" is what an installation without the lock gets. Made {when}; figures in
 [`data/versions.json`](data/versions.json).
 
-The compiled update uses parts of torch that torch does not promise to keep. They are imported in one
-place: where one is missing, one line says so and what that costs, and training goes on uncompiled.
-The optimisers and `sndqn/spectral/torch_context.py` use some more, without a check. What a compiled update assumes of its networks is looked at before each use
+The compiled update uses parts of torch that torch does not promise to keep. They are imported in
+one place: where one is missing, one line says so and what that costs, and training goes on
+uncompiled. The optimisers and `sndqn/spectral/torch_context.py` use some more, without a check.
+What a compiled update assumes of its networks is looked at before each use
 (`sndqn/acceleration/assumptions.py`).
 """
 

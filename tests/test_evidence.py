@@ -117,3 +117,24 @@ def test_the_studies_to_come_are_those_of_the_plan(name: str, n_arms: int, n_run
     assert len(runs) == n_runs
     assert len({run.arm for run in runs}) == n_arms
     assert {run.settings["total_timesteps"] for run in runs} == {1_000_000}
+
+
+def test_results_have_the_scores_of_the_study_of_classic_control() -> None:
+    runs = json.loads((EVIDENCE / "control.json").read_text())["runs"]
+    page = (ROOT / "docs" / "results.md").read_text()
+    rows = re.findall(r"^\| (\w+) \(-?\d+\) \| (none|-2) \| (.*) \|$", page, re.M)
+    assert len(runs) == 3 * len(rows) == 18
+    for game, layers, scores in rows:
+        arm = "plain" if layers == "none" else "sn"
+        found = [r for r in runs if r["env"].startswith(game) and r["arm"] == arm]
+        means = [run["mean"] for run in sorted(found, key=lambda run: run["seed"])]
+        assert [f"{mean:.1f}" for mean in means] == scores.split(" | ")
+
+
+def test_agents_that_ship_have_the_scores_of_their_study() -> None:
+    runs = json.loads((EVIDENCE / "control.json").read_text())["runs"]
+    for path in (ROOT / "agents").rglob("seeds.json"):
+        seeds = json.loads(path.read_text())
+        game = path.relative_to(ROOT / "agents").parts[0]
+        found = [r for r in runs if r["env"].startswith(game) and r["arm"] == seeds["arm"]]
+        assert seeds["scores"] == {str(run["seed"]): run["mean"] for run in found}

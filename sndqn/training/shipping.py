@@ -28,6 +28,8 @@ MAX_AGENT_BYTES = 3 * 10**6
 MAX_CLIP_BYTES = 10**6
 CLIP = "replay.mp4"
 CLIP_SECONDS = 20
+# What is worth watching first; the others follow by suite and name.
+_FIRST = ("LunarLander-v3", "CartPole-v1")
 _SUITES = ("atari", "control", "minatar")
 
 
@@ -120,9 +122,11 @@ def index_of(root: Path) -> dict[str, Any]:
     return {"schema": SCHEMA, "agents": {name: entries[name] for name in names}}
 
 
-def rank(name: str, entry: dict[str, Any]) -> tuple[int, str, float, str]:
+def rank(name: str, entry: dict[str, Any]) -> tuple[int, int, str, float, str]:
     """Sorts by suite and game, the best agent of a game first."""
-    return _SUITES.index(entry["suite"]), entry["env"], -entry["mean"], name
+    env = entry["env"]
+    first = _FIRST.index(env) if env in _FIRST else len(_FIRST)
+    return _SUITES.index(entry["suite"]), first, env, -entry["mean"], name
 
 
 def _write_clip(file: Path, agent: Agent, traces: Sequence[Trace]) -> bool:
