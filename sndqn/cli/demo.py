@@ -28,7 +28,7 @@ def run(argv: Sequence[str]) -> None:
         "--folder", default="sndqn-demo", metavar="FOLDER", help="where all goes (sndqn-demo)"
     )
     parser.add_argument(
-        "--steps", type=int, default=20_000, metavar="N", help="of each training (20000)"
+        "--steps", type=int, default=40_000, metavar="N", help="of each training (40000)"
     )
     arguments = parser.parse_args(argv)
     if arguments.steps < 2_000:
