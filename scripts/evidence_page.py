@@ -10,9 +10,11 @@ import itertools
 import json
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from evidence_claims import stage_b, stage_c, table, titled
 
 EVIDENCE = Path(__file__).parent.parent / "docs" / "evidence"
 SEEDS_FOR_A_VERDICT = 3
@@ -53,6 +55,14 @@ Each run's file holds its settings, provenance, curve, and the return of every g
 evaluation.
 
 {runs}
+
+## Stage B: does SN gain more where learning rate and ε are hot?
+
+{stage_b}
+
+## Stage C: is torch's one line broken inside Stable-Baselines3?
+
+{stage_c}
 
 ## Not tested
 
@@ -134,7 +144,8 @@ def last_quarter_by_games(curve: dict[str, list[float]], total: int) -> float:
     A point of the curve is a mean over 100 games; those taken have no game in common.
     """
     steps, games = curve["timesteps"], curve["games"]
-    taken, index = [], len(steps) - 1
+    taken: list[float] = []
+    index = len(steps) - 1
     while True:
         before = [i for i in range(index) if games[i] <= games[index] - GAMES_IN_A_MEAN]
         if not before or (taken and steps[before[-1]] < 0.75 * total):
@@ -165,12 +176,19 @@ def page(evidence: Path = EVIDENCE) -> str:
     n_seeds = len(levels[0]) - 6
     seeds = [f"seed {seed}" for seed in range(n_seeds)]
     head = ["game", "published", *seeds, "our mean", "difference", "allowed", "verdict"]
+    claims = {"H1": stage_b(evidence), "H7": stage_c(evidence)}
+    verdicts_of = {name: claim.verdict for name, claim in claims.items()}
     return PAGE.format(
         hypotheses=table(
             ["", "hypothesis", "verdict"],
-            [[name, words, "no runs yet"] for name, words in HYPOTHESES.items()],
+            [
+                [name, words, verdicts_of.get(name, "no runs yet")]
+                for name, words in HYPOTHESES.items()
+            ],
             "---",
         ),
+        stage_b=claims["H1"].section,
+        stage_c=claims["H7"].section,
         summary=summary(verdicts),
         levels=table(head, levels, "-" + "r" * (n_seeds + 4) + "-"),
         curves=table(*curve_rows(runs, published), "-rrrrr"),
@@ -244,20 +262,9 @@ def summary(verdicts: list[str]) -> str:
     return f"Of {len(verdicts)} games {passed} pass, {failed} fail, {rest} are open."
 
 
-def titled(game: str) -> str:
-    """Gives a game's name with its suite."""
-    return game.replace("/", " ") if "/" in game else f"Atari {game}"
-
-
 def written(value: float, digits: int = 2) -> str:
     """Writes a score, and nothing for none."""
     return "" if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], columns: str) -> str:
-    """Makes a table; "r" among the columns is one of numbers."""
-    rule = ["--:" if column == "r" else "---" for column in columns]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows))
 
 
 def main() -> None:

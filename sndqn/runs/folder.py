@@ -2,7 +2,7 @@
 
 config.yaml            every setting, ready for --config
 tasks.yaml             in its place, where the run has several tasks, each with its own folder
-provenance.json        command, versions, machine, times
+provenance.json        command, versions, commit, machine, times
 layers.json            σ of every layer, before and after
 metrics.jsonl          one line per record
 timing.jsonl           what the clock said at each
@@ -26,8 +26,10 @@ import json
 import os
 import platform
 import re
+import subprocess
 import sys
 import time
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -231,7 +233,7 @@ class RunFolder:
 
 
 def provenance() -> dict[str, Any]:
-    """Describes what a run is made with: command, versions and machine."""
+    """Describes what a run is made with: command, versions, commit and machine."""
     import torch
 
     versions = {}
@@ -249,7 +251,29 @@ def provenance() -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "versions": versions,
+        "commit": _commit(),
     }
+
+
+@cache
+def _commit() -> str | None:
+    """Returns the commit of the git checkout that sndqn is run from; None where it is installed.
+
+    "-dirty" at its end: tracked files were changed since.
+    """
+    checkout = Path(__file__).parents[2]
+    if not (checkout / ".git").exists():
+        return None
+    describe = ("git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    # Within a git hook GIT_DIR names another repository.
+    environment = {name: at for name, at in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        done = subprocess.run(
+            describe, cwd=checkout, env=environment, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):  # no git, or not ours to read
+        return None
+    return done.stdout.strip()
 
 
 def now() -> str:
@@ -261,7 +285,7 @@ def differences(before: dict[str, Any]) -> list[str]:
     """Says, a line each, in what this machine and its packages differ from a run's provenance."""
     here = provenance()
     lines = []
-    for name in ("python", "platform", "cpus", "torch_threads", "cuda"):
+    for name in ("python", "platform", "cpus", "torch_threads", "cuda", "commit"):
         if name in before and before[name] != here[name]:
             lines.append(f"{name} is {here[name]}, was {before[name]}")
     for package, version in before.get("versions", {}).items():

@@ -1,9 +1,11 @@
 """The run folder: made whole, found again, never half-written."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
+import sndqn
 from sndqn.errors import RunFolderError
 from sndqn.files import write_bytes
 from sndqn.runs.folder import RunFolder, provenance
@@ -33,3 +35,15 @@ def test_provenance_names_command_versions_and_machine() -> None:
     record = provenance()
     assert {"command", "started", "python", "platform", "cpus", "versions"} <= set(record)
     assert {"torch", "stable-baselines3", "gymnasium"} <= set(record["versions"])
+
+
+def test_provenance_names_the_commit_of_a_checkout_and_none_of_an_installed_package() -> None:
+    checkout = Path(sndqn.__file__).parents[1]
+    commit = provenance()["commit"]
+    if not (checkout / ".git").exists():
+        assert commit is None
+        return
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, text=True, check=True
+    )
+    assert commit.removesuffix("-dirty") == head.stdout.strip()
