@@ -31,8 +31,9 @@ HYPOTHESES = {
 }
 PAGE = """# Evidence
 
-Does SN do in our hands what its paper says? The [plan](plan.md) was committed before the runs. This
-page is written by `python scripts/evidence_page.py` from the JSON beside it.
+Does SN do in our hands what its paper says? The [plan](plan.md) was committed before the runs; it
+was [changed](plan.md#changes) once, so that stage B need not wait for stage A's verdict. This page
+is written by `python scripts/evidence_page.py` from the JSON beside it.
 
 {hypotheses}
 
