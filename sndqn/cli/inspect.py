@@ -100,4 +100,4 @@ def inspect(
     if others:
         say(console, f"other evaluations: --evaluation {', '.join(others)}")
     norms = layer_norms(agent.network, agent.network.observation_space, exact=True)
-    console.print(layer_table(norms))
+    console.print(layer_table(agent.network, norms))

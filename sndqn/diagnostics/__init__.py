@@ -5,7 +5,6 @@ from sndqn.diagnostics.norms import (
     LayerNorm,
     convolved_sizes,
     layer_norms,
-    lipschitz_bound,
     quick_sigma,
     sigma_of,
 )
@@ -31,7 +30,6 @@ __all__ = [
     "gap_after_sync",
     "layer_norms",
     "layer_sigma",
-    "lipschitz_bound",
     "look",
     "played_out",
     "q_bias",

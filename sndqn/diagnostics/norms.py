@@ -159,16 +159,3 @@ def sigma_of(
     size = math.prod(linear_map.in_shape) + math.prod(linear_map.out_shape)
     rounds = max(8, min(100, _MAX_SEARCH_BYTES // (8 * size)))
     return float(top_singular_vectors(linear_map, weight, rtol=rtol, max_iterations=rounds)[2])
-
-
-def lipschitz_bound(rows: list[LayerNorm]) -> float:
-    """Multiplies the effective norms: no slope |Q(x) - Q(y)| / |x - y| is steeper.
-
-    For networks whose layers act one after the other with 1-Lipschitz activations. Layers side by
-    side, as a dueling head's, count with their Euclidean sum, an upper bound of their joint norm;
-    its final combination of value and advantages adds a factor it is not asked for here.
-    """
-    by_index: dict[int, float] = {}
-    for row in rows:
-        by_index[row.index] = math.hypot(by_index.get(row.index, 0.0), row.effective)
-    return math.prod(by_index.values())

@@ -4,7 +4,7 @@ from rich import box
 from rich.table import Table
 from torch import nn
 
-from sndqn.diagnostics import LayerNorm, lipschitz_bound
+from sndqn.diagnostics import LayerNorm, certified_bound
 from sndqn.networks import SpectralSettings
 from sndqn.spectral import SpectralLayer, select_layers, weight_layers
 
@@ -37,16 +37,15 @@ def _layers(names: list[str]) -> str:
     return f"layer{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
-def layer_table(rows: list[LayerNorm], title: str | None = None) -> Table:
-    """Lays out a network's layers: shapes, σ, and which are normalised.
+def layer_table(network: nn.Module, rows: list[LayerNorm]) -> Table:
+    """Lays out a network's layers: shapes, σ, which are normalised, and what follows.
 
     Args:
-        rows: From `sndqn.diagnostics.layer_norms`.
-        title: A line above; None for none.
+        network: A Q-network.
+        rows: Its `sndqn.diagnostics.layer_norms`.
     """
-    table = Table(
-        box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0)
-    )
+    bound = certified_bound(network, {row.name: row.effective for row in rows})
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("index", justify="right")
     table.add_column("layer", overflow="fold")
     table.add_column("weight", no_wrap=True)
@@ -66,6 +65,10 @@ def layer_table(rows: list[LayerNorm], title: str | None = None) -> Table:
             held,
             style="bold" if held else None,
         )
-    table.caption = f"product of the norms: {lipschitz_bound(rows):.4g}"
+    table.caption = (
+        "of this network the norms bound no slope"
+        if bound is None
+        else f"no slope of Q is steeper than {bound:.4g}"
+    )
     table.caption_justify = "left"
     return table

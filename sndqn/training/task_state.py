@@ -82,7 +82,7 @@ class TaskState:
         config, model, run = self.task.config, self.model, self.run
         if lengths is None:
             before = layer_norms(model.q_net, model.observation_space)
-            self.console.print(layer_table(before))
+            self.console.print(layer_table(model.q_net, before))
         write_text(run.config, config.to_yaml())  # of a run that goes on for longer, another
         if lengths is None:
             write_json(run.provenance, provenance())

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from variants import ALGORITHMS, SIZES
 
 from sndqn.algorithms.target_network import sync_target
-from sndqn.diagnostics import layer_norms, lipschitz_bound
+from sndqn.diagnostics import certified_bound, layer_norms
 from sndqn.policies import mlp
 
 Array = NDArray[Any]
@@ -218,14 +218,16 @@ def test_where_a_tenth_of_the_steps_slip_q_is_the_expected_one(
 def test_values_further_apart_than_the_bound_allows_stay_out_of_reach(
     algorithm: str, n_outputs: int
 ) -> None:
-    """Inputs are one-hot, √2 apart: outputs are at most √2 times the product of bounds apart.
+    """Inputs are one-hot, √2 apart: Q-values are at most √2 times the bound on its slopes apart.
 
-    Means over n outputs are by √n less.
+    It is the product of the layers' bounds; means over n outputs are by √n less.
     """
     world, held = World(), {"sn_layers": "all", "sn_bound": 0.6}
     q, model = learnt(world, algorithm, rounds=5, policy_kwargs=held)
     norms = layer_norms(model.q_net, model.observation_space, exact=True)
-    limit = (2 / n_outputs) ** 0.5 * lipschitz_bound(norms)
+    bound = certified_bound(model.q_net, {row.name: row.effective for row in norms})
+    assert bound is not None
+    limit = (2 / n_outputs) ** 0.5 * bound
     assert limit == pytest.approx((2 / n_outputs) ** 0.5 * 0.6**3, rel=1e-2)
     truth = optimal_values(world)
     pairs = list(itertools.combinations(range(END), 2))

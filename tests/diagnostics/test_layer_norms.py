@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 from rich.console import Console
 
-from sndqn.diagnostics import convolved_sizes, layer_norms, lipschitz_bound, quick_sigma
+from sndqn.diagnostics import convolved_sizes, layer_norms, quick_sigma
 from sndqn.diagnostics.tables import layer_table
 from sndqn.networks import make_q_network
 from sndqn.spectral import exact_norm, weight_layers
@@ -64,25 +64,25 @@ def test_the_quick_sigma_of_a_weight_that_is_not_finite_is_no_number() -> None:
     assert math.isnan(quick_sigma(layer, {}, "operator"))
 
 
-def test_the_product_of_norms_counts_streams_side_by_side_once() -> None:
-    network = make_q_network(
-        spaces.Box(-1, 1, (4,)), ACTIONS, head_kwargs={"dueling": True}, sn_layers="all"
-    )
-    rows = layer_norms(network, network.observation_space)
-    assert lipschitz_bound(rows) == pytest.approx(2**1.5, rel=1e-3)
+def test_the_table_claims_no_bound_where_batches_are_normalised() -> None:
+    network = make_q_network(IMAGE, ACTIONS, normalization="batch")
+    console = Console(width=120, file=io.StringIO())
+    console.print(layer_table(network, layer_norms(network, IMAGE)))
+    assert isinstance(console.file, io.StringIO)
+    assert "of this network the norms bound no slope" in console.file.getvalue()
 
 
 def test_the_table_shows_every_layer_and_what_is_held() -> None:
     network = make_q_network(IMAGE, ACTIONS, sn_layers="-2", sn_mode="shrink", sn_bound=3.0)
     console = Console(record=True, width=120, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
     with console:
-        console.print(layer_table(layer_norms(network, IMAGE)))
+        console.print(layer_table(network, layer_norms(network, IMAGE)))
     text = console.export_text()
     console.file.close()
     for row in layer_norms(network, IMAGE):
         assert row.name in text
     assert text.count("shrink to 3") == 1
-    assert "product of the norms" in text
+    assert "no slope of Q is steeper than " in text
 
 
 @pytest.mark.parametrize(("scheduler", "form"), [("div_grad", "layer"), ("div_out", "layer")])
@@ -97,7 +97,7 @@ def test_a_tracked_layer_acts_with_its_own_norm_unless_its_output_is_divided(
     assert row.effective == pytest.approx(1 if scheduler == "div_out" else row.raw, rel=1e-3)
     assert abs(row.raw - 1) > 0.1
     console = Console(width=120, file=io.StringIO())
-    console.print(layer_table(rows))
+    console.print(layer_table(network, rows))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert text.count("only tracked") == 1
     assert "track to" not in text
