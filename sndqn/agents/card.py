@@ -13,8 +13,15 @@ _TRAINING = """\
 
     {command}
 
-with {versions}. The settings in full are in `config.yaml`; on the same kind of machine
+with {made_with}. The settings in full are in `config.yaml`; on the same kind of machine
 `sndqn train --env {env} --config config.yaml` makes this file again."""
+_STUDY_TRAINING = """\
+## Training
+
+    sndqn train --env {env} --config config.yaml
+
+makes this file again on the same kind of machine. It was made as a run of a study, with
+{made_with}; `config.yaml` has its settings in full."""
 _NORMS = """\
 ## Norms
 
@@ -112,11 +119,13 @@ def _score(record: EvaluationRecord | None) -> list[tuple[str, str]]:
 def _training(env: str, provenance: Mapping[str, Any]) -> str:
     if "versions" not in provenance:
         return ""
-    return _TRAINING.format(
-        command=shlex.join(_without_runs_dir(provenance["command"])),
-        versions=", ".join(f"{name} {v}" for name, v in provenance["versions"].items()),
-        env=env,
-    )
+    made_with = ", ".join(f"{name} {v}" for name, v in provenance["versions"].items())
+    if provenance.get("commit"):
+        made_with = f"commit {provenance['commit']}, {made_with}"
+    command = provenance["command"]
+    # What a study's worker was told says nothing without the study.
+    form = _STUDY_TRAINING if command[1:2] == ["sweep"] else _TRAINING
+    return form.format(command=shlex.join(_without_runs_dir(command)), made_with=made_with, env=env)
 
 
 def _norms(agent: Agent) -> list[str]:

@@ -135,6 +135,8 @@ def test_of_a_study_the_median_seed_ships_and_its_card_says_what_all_scored(
     assert shipped == sorted(scores.values())[1]
     card = (folder / "README.md").read_text()
     assert "this agent is the median" in card
+    assert "\n    sndqn train --env CartPole-v1 --config config.yaml\n" in card
+    assert "sndqn sweep" not in card, "which needs the study's folder"
 
 
 def test_a_study_that_is_not_finished_has_no_median(
