@@ -132,9 +132,9 @@ def test_results_have_the_scores_of_the_study_of_classic_control() -> None:
 
 
 def test_agents_that_ship_have_the_scores_of_their_study() -> None:
-    runs = json.loads((EVIDENCE / "control.json").read_text())["runs"]
     for path in (ROOT / "agents").rglob("seeds.json"):
         seeds = json.loads(path.read_text())
+        runs = json.loads((EVIDENCE / f"{seeds['study']}.json").read_text())["runs"]
         game = path.relative_to(ROOT / "agents").parts[0]
         found = [r for r in runs if r["env"].startswith(game) and r["arm"] == seeds["arm"]]
         assert seeds["scores"] == {str(run["seed"]): run["mean"] for run in found}

@@ -37,6 +37,11 @@ class SeedScores:
         count = "1 seed" if len(values) == 1 else f"{len(values)} seeds"
         return f"{statistics.fmean(values):.1f}{spread} over {count} ({each})"
 
+    @property
+    def place(self) -> str:
+        """Says which of the seeds ships."""
+        return "the median" if len(self.scores) > 1 else "the only one so far"
+
     def to_json(self) -> dict[str, Any]:
         """Returns what `SEEDS_FILE` holds."""
         by_seed = {str(seed): score for seed, score in sorted(self.scores.items())}

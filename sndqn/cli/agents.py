@@ -87,7 +87,7 @@ def add(argv: Sequence[str]) -> None:
     evaluated = folder if evaluation is None else find_evaluation(folder, evaluation)
     name = add_agent(folder, arguments.name, evaluated, seeds)
     if seeds is not None:
-        say(console, f"the median of {seeds.summary}: seed {seeds.median_seed}")
+        say(console, f"{seeds.summary}: seed {seeds.median_seed} is {seeds.place}")
     which = "its own evaluation" if evaluation is None else f"evaluation {evaluation}"
     say(console, f"with {which}")
     say(console, f"{shipped_dir('agents') / name}: added to the index")

@@ -87,7 +87,7 @@ def add_agent(
     if seeds is not None:
         write_json(folder.path / SEEDS_FILE, seeds.to_json())
         which = f"study `{seeds.study}`, arm `{seeds.arm}`"
-        rows.append((which, f"{seeds.summary}; this agent is the median"))
+        rows.append((which, f"{seeds.summary}; this agent is {seeds.place}"))
     if _write_clip(folder.path / CLIP, agent, traces):
         seconds = f"first {CLIP_SECONDS} seconds"
         sections.append(f"[{CLIP}]({CLIP}): the best game's {seconds}, with its Q-values.")

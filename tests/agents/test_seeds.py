@@ -27,3 +27,9 @@ def test_the_summary_reads_as_a_sentence_would() -> None:
         "8.0 ± 1.0 over 3 seeds (7.0, 8.0, 9.0)"
     )
     assert SeedScores("a", "sn", {4: 9.0}).summary == "9.0 over 1 seed (9.0)"
+
+
+def test_one_seed_alone_is_not_called_a_median() -> None:
+    alone, three = SeedScores("a", "sn", {4: 3.0}), SeedScores("a", "sn", {0: 3.0, 1: 9.0, 2: 5.0})
+    assert (alone.place, alone.summary) == ("the only one so far", "3.0 over 1 seed (3.0)")
+    assert three.place == "the median"

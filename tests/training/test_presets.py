@@ -37,7 +37,7 @@ def env_of(name: str) -> str:
 # The others differ from one of these in numbers alone, but for btr, whose network is large.
 SLOW = (
     *("atari/btr", "atari/dqn-adam", "atari/dqn-nature", "atari/m-iqn", "atari/dqn"),
-    *("atari/dopamine-dqn-adam", "atari/dopamine-c51", "atari/dopamine-iqn"),
+    *("atari/dopamine-dqn-adam", "atari/dopamine-c51", "atari/dopamine-iqn", "atari/dqn-small"),
 )
 
 
