@@ -27,7 +27,7 @@ SCHEMA = "sndqn-agents-1"
 MAX_AGENT_BYTES = 3 * 10**6
 MAX_CLIP_BYTES = 10**6
 CLIP = "replay.mp4"
-CLIP_SECONDS = 20
+CLIP_SECONDS = (20, 10, 5)  # the first of which is small enough
 # What is worth watching first; the others follow by suite and name.
 _FIRST = ("LunarLander-v3", "CartPole-v1")
 _SUITES = ("atari", "control", "minatar")
@@ -88,9 +88,9 @@ def add_agent(
         write_json(folder.path / SEEDS_FILE, seeds.to_json())
         which = f"study `{seeds.study}`, arm `{seeds.arm}`"
         rows.append((which, f"{seeds.summary}; this agent is {seeds.place}"))
-    if _write_clip(folder.path / CLIP, agent, traces):
-        seconds = f"first {CLIP_SECONDS} seconds"
-        sections.append(f"[{CLIP}]({CLIP}): the best game's {seconds}, with its Q-values.")
+    if seconds := _write_clip(folder.path / CLIP, agent, traces):
+        words = f"the best game's first {seconds} seconds, with its Q-values"
+        sections.append(f"[{CLIP}]({CLIP}): {words}.")
     text = card(whole_name, agent, record, provenance, rows=rows, sections=sections)
     write_text(folder.path / "README.md", text)
     write_index()
@@ -129,17 +129,22 @@ def rank(name: str, entry: dict[str, Any]) -> tuple[int, int, str, float, str]:
     return _SUITES.index(entry["suite"]), first, env, -entry["mean"], name
 
 
-def _write_clip(file: Path, agent: Agent, traces: Sequence[Trace]) -> bool:
-    """Writes the beginning of the best game, with the agent's Q-values; not if it gets large."""
+def _write_clip(file: Path, agent: Agent, traces: Sequence[Trace]) -> int:
+    """Writes the beginning of the best game, with the agent's Q-values.
+
+    Returns:
+        Its seconds; 0, and no file, where even the shortest beginning gets too large.
+    """
     best = min(traces, key=lambda trace: (-trace.episode_return, trace.length))
-    with drawing_unseen():
-        pictures = film(best, agent.values, every_frame=False)
-        count = int(CLIP_SECONDS * pictures.fps)
-        write_video(file, islice(pictures.frames, count), pictures.fps)
-    small = file.stat().st_size < MAX_CLIP_BYTES
-    if not small:
+    for seconds in CLIP_SECONDS:
+        with drawing_unseen():
+            pictures = film(best, agent.values, every_frame=False)
+            count = int(seconds * pictures.fps)
+            write_video(file, islice(pictures.frames, count), pictures.fps)
+        if file.stat().st_size < MAX_CLIP_BYTES:
+            return seconds
         file.unlink()
-    return small
+    return 0
 
 
 def _entry(folder: Path) -> dict[str, Any]:
