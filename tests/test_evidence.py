@@ -131,6 +131,21 @@ def test_results_have_the_scores_of_the_study_of_classic_control() -> None:
         assert [f"{mean:.1f}" for mean in means] == scores.split(" | ")
 
 
+@pytest.mark.parametrize("game", ["Pong", "Breakout"])
+def test_results_have_the_scores_of_the_studies_of_atari(game: str) -> None:
+    runs = json.loads((EVIDENCE / f"{game.lower()}.json").read_text())["runs"]
+    page = (ROOT / "docs" / "results.md").read_text()
+    rows = re.findall(rf"^\| {game} \| (none|-2) \| ([\d ]+) \| (\d+) \| (.*) \|$", page, re.M)
+    assert sum(len(scores.split(" | ")) for *_, scores in rows) == len(runs) > 0
+    for layers, steps, minutes, scores in rows:
+        arm = "plain" if layers == "none" else "sn"
+        found = sorted((r for r in runs if r["arm"] == arm), key=lambda run: run["seed"])
+        assert {run["timesteps"] for run in found} == {int(steps.replace(" ", ""))}
+        assert round(sum(run["seconds"] for run in found) / len(found) / 60) == int(minutes)
+        assert [f"{r['mean']:.1f} ± {r['std']:.1f}" for r in found] == scores.split(" | ")
+        assert all(run["commit"] for run in found)
+
+
 def test_agents_that_ship_have_the_scores_of_their_study() -> None:
     for path in (ROOT / "agents").rglob("seeds.json"):
         seeds = json.loads(path.read_text())
