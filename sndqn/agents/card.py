@@ -124,7 +124,7 @@ def _training(env: str, provenance: Mapping[str, Any]) -> str:
         made_with = f"commit {provenance['commit']}, {made_with}"
     command = provenance["command"]
     # What a study's worker was told says nothing without the study.
-    form = _STUDY_TRAINING if command[1:2] == ["sweep"] else _TRAINING
+    form = _STUDY_TRAINING if "--run" in command else _TRAINING
     return form.format(command=shlex.join(_without_runs_dir(command)), made_with=made_with, env=env)
 
 

@@ -54,7 +54,7 @@ def test_an_agent_file_is_watched_with_its_games_changed(
     [
         (["CartPole"], "CartPole/sn plays"),
         (["MinAtar/Breakout"], "MinAtar/Breakout/plain plays"),
-        (["MountainCar"], "none ships for this: random actions in MountainCar-v0"),
+        (["MinAtar/Freeway"], "none ships for this: random actions in MinAtar/Freeway"),
         (["CartPole", "--env-kwargs", "{sutton_barto_reward: true}"], "random actions in CartPole"),
     ],
 )
@@ -75,7 +75,7 @@ def test_without_a_display_one_line_says_what_to_type(
         (str(run.path), f"Type sndqn replay {run.path} for a video"),
         (str(agent_file), f"Type sndqn evaluate {agent_file}: its last line makes a video"),
         ("CartPole", "Type sndqn replay CartPole/sn for a video"),
-        ("MountainCar", "Type sndqn train --env MountainCar: its last line makes a video"),
+        ("MinAtar/Freeway", "Type sndqn train --env MinAtar/Freeway: its last line makes a video"),
     ):
         error = refusal(["watch", given], capsys)
         assert len(error.splitlines()) == 1

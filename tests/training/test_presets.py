@@ -96,7 +96,7 @@ def test_each_preset_makes_updates_at_the_ratio_it_states(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", shipped_configs())
-def test_a_configuration_named_after_a_paper_has_sn_only_where_the_paper_has(name: str) -> None:
+def test_a_configuration_has_no_sn_if_its_paper_has_none_or_it_was_tuned_without(name: str) -> None:
     layers = make_config({**read_config(name), "env": "x"}).sn_layers
     title = name.partition("/")[2].removesuffix("-cartpole")
     if title.startswith("dopamine-") or title in (
@@ -111,6 +111,7 @@ def test_a_configuration_named_after_a_paper_has_sn_only_where_the_paper_has(nam
             "der",
             "young-tian",
         ),
+        "dqn-small",
     ):
         assert read_config(name)["sn_layers"] == layers == "none"
     else:
