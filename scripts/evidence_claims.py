@@ -6,12 +6,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from evidence_details import PERCENTILE, diagnostics_table, measures_table
+from evidence_tables import interval, spread, table, titled
+
 from sndqn.study.scores import normalised
 from sndqn.study.significance import holm, permutation_tests
 from sndqn.study.statistics import difference, interaction, mean
 
 GAMES = ("MinAtar/Breakout", "MinAtar/Asterix", "MinAtar/SpaceInvaders")
-PERCENTILE: dict[str, Any] = {"method": "percentile"}  # as the plan has it
 STAGE_B_SEEDS, STAGE_C_SEEDS = 10, 5
 STAGE_B_ARMS = ("good-none", "good-sn-2", "hot-none", "hot-sn-2")
 STAGE_C_ARMS = ("none", "torch-sn", "sndqn-sn")
@@ -29,7 +31,19 @@ of a permutation test, Holm over the {tests} of them.
 
 {gains}
 
-{interaction}"""
+{interaction}
+
+![Mean return in training of each arm, by game, with 95 % intervals](stage-b.png)
+
+The same over all games by other measures, which decide nothing:
+
+{measures}
+
+At the end of training, means over seeds: the norm σ of layer -2's weight and of that layer as it
+acts, of the convolution; the share of dormant units (score at most 0.025); srank, the number of
+singular values that hold 99 % of the features; and how many runs ended below half their own peak.
+
+{diagnostics}"""
 
 STAGE_C = """Stable-Baselines3's own DQN with torch's `spectral_norm` on the layer before the
 output, with sndqn's policy, and with neither; 300k steps. Score as in stage B. σ is the most that
@@ -77,9 +91,11 @@ class Study:
         found = [run for run in self.runs if (run["env"], run["arm"]) == (game, arm)]
         return [run[measure] for run in sorted(found, key=lambda run: run["seed"])]
 
-    def scores(self, arm: str, games: Iterable[str]) -> dict[str, list[float]]:
-        """Gives an arm's scores on games."""
-        return {game: self.values(game, arm) for game in games}
+    def scores(
+        self, arm: str, games: Iterable[str], measure: str = "last_tenth"
+    ) -> dict[str, list[float]]:
+        """Gives a measure of an arm's seeds on each game."""
+        return {game: self.values(game, arm, measure) for game in games}
 
     def games_of(self, least: int = 2) -> list[str]:
         """Gives the games on which every arm has so many seeds."""
@@ -88,9 +104,14 @@ class Study:
         ]
 
 
+def study_b(folder: Path) -> Study:
+    """Gives the runs of stage B."""
+    return Study(folder / "stage-b.json", STAGE_B_ARMS, STAGE_B_SEEDS)
+
+
 def stage_b(folder: Path) -> Claim:
     """Judges H1: does SN gain more where learning rate and ε are hot?"""
-    study = Study(folder / "stage-b.json", STAGE_B_ARMS, STAGE_B_SEEDS)
+    study = study_b(folder)
     games = study.games_of()
     if not games:
         return Claim(study.open_words, f"{study.open_words.capitalize()}.")
@@ -134,6 +155,8 @@ def stage_b(folder: Path) -> Claim:
         tests=len(p),
         gains=table(["game", "gain, good", "p", "gain, hot", "p"], rows),
         interaction=f"{words}.",
+        measures=measures_table(study, games),
+        diagnostics=diagnostics_table(study, games),
     )
     return Claim(verdict, section)
 
@@ -171,28 +194,3 @@ def stage_c(folder: Path) -> Claim:
         verdict = f"supported: {words}" if all(broken) else f"refuted: {words} only"
     head = ["game", *STAGE_C_ARMS, "σ of torch-sn", "σ of sndqn-sn"]
     return Claim(verdict, STAGE_C.format(scores=table(head, rows)))
-
-
-def titled(game: str) -> str:
-    """Gives a game's name with its suite."""
-    return game.replace("/", " ") if "/" in game else f"Atari {game}"
-
-
-def spread(values: Sequence[float]) -> str:
-    """Writes mean and standard deviation of seeds."""
-    deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.2f}{deviation} ({len(values)})"
-
-
-def interval(estimate: Any) -> str:
-    """Writes an estimate with its interval."""
-    if estimate.low is None:
-        return f"{estimate.value:+.3f}"
-    return f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], columns: str = "") -> str:
-    """Makes a table; "r" among the columns is one of numbers, as all but the first are without."""
-    columns = columns or "-" + "r" * (len(head) - 1)
-    rule = ["--:" if column == "r" else "---" for column in columns]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows))

@@ -14,7 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evidence_claims import stage_b, stage_c, table, titled
+from evidence_claims import stage_b, stage_c, study_b
+from evidence_details import draw_curves
+from evidence_tables import table, titled
+from needs import need
 
 EVIDENCE = Path(__file__).parent.parent / "docs" / "evidence"
 SEEDS_FOR_A_VERDICT = 3
@@ -269,10 +272,13 @@ def written(value: float, digits: int = 2) -> str:
 
 
 def main() -> None:
-    """Writes the page."""
+    """Writes the page, and beside it the figure of stage B's curves."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=EVIDENCE / "README.md")
-    parser.parse_args().output.write_text(page())
+    output = parser.parse_args().output
+    need("matplotlib")
+    output.write_text(page())
+    draw_curves(study_b(EVIDENCE), output.parent / "stage-b.png")
 
 
 if __name__ == "__main__":
