@@ -25,8 +25,8 @@ def main() -> None:
     parser.add_argument("--arm", required=True, help="the run's arm")
     parser.add_argument("--name", required=True, help="the agent's name within its environment")
     arguments = parser.parse_args()
-    run = RunFolder.open(arguments.run)
     try:
+        run = RunFolder.open(arguments.run)
         seeds = seeds_beside(run, arguments.scores, arguments.arm)
         print(f"{add_agent(run, arguments.name, seeds=seeds)}: {seeds.summary}")
     except RunFolderError as error:
