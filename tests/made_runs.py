@@ -58,6 +58,19 @@ def make_study(root: Path, envs: list[str], seeds: int, gain: float = 5.0, **how
     return root
 
 
+def make_factorial(root: Path, envs: list[str], cold: float, hot: float) -> Path:
+    """Makes finished runs with SN and without at two learning rates; SN adds so much at each."""
+    for number, env in enumerate(envs):
+        for seed in range(6):
+            noise = iter(np.random.default_rng([number, seed]).normal(size=4))
+            for rate, gain in ((1e-4, cold), (1e-3, hot)):
+                for sn, more in (("none", 0.0), ("-2", gain)):
+                    how = {"sn_layers": sn, "learning_rate": rate}
+                    name = f"{number}-{seed}-{rate}-{sn}"
+                    make_run(root / name, env, seed, 10 + more + float(next(noise)), 2, **how)
+    return root
+
+
 def _line(step: int, level: float, rng: np.random.Generator) -> dict[str, Any]:
     sigma = {f"sn/{name}/sigma": 1.0 + step / 1e4 for name in LAYERS}
     mean = level + float(rng.normal()) / 10

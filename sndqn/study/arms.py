@@ -63,6 +63,28 @@ def baseline(arms: Mapping[str, Mapping[str, Any]]) -> str | None:
     return next(iter([*plain, *arms]), None)
 
 
+def counterparts(arms: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> dict[str, str]:
+    """Returns for each arm with SN the one without SN whose other settings are the same, if any.
+
+    Args:
+        arms: Settings of a run of each arm, in order.
+        names: The settings that differ between arms.
+    """
+    others = [name for name in names if not name.startswith("sn_")]
+    plain: dict[tuple[str, ...], str] = {}
+    found = {}
+    for has_sn in (False, True):
+        for arm, settings in arms.items():
+            key = tuple(_written(settings.get(name)) for name in others)
+            if (settings.get("sn_layers") != "none") is not has_sn:
+                continue
+            if not has_sn:
+                plain.setdefault(key, arm)
+            elif key in plain:
+                found[arm] = plain[key]
+    return found
+
+
 def _part(name: str, value: Any) -> str:
     if name == "algo":
         return shown(value)

@@ -15,7 +15,7 @@ from sndqn.study.report.charts import (
     LineChart,
     LinePanel,
 )
-from sndqn.study.report.compare import REPLICATES, Comparison
+from sndqn.study.report.compare import REPLICATES, Comparison, GameComparison
 from sndqn.study.report.curves import learning_curves
 from sndqn.study.report.efficiency import sample_efficiency_chart
 from sndqn.study.report.heat import heat_maps
@@ -30,7 +30,18 @@ _AGGREGATES = {"iqm": "IQM: mean of the middle half", "mean": "Mean", "median": 
 
 def figures(results: Results, comparison: Comparison) -> list[Chart]:
     """Returns all figures that there is data for, the most telling first."""
-    charts: list[Chart] = [*_compared(results, comparison), *learning_curves(results)]
+    against = comparison.baseline
+    charts: list[Chart] = [
+        *_compared(results, comparison.games, "differences", "How much better, by game", against),
+        *_compared(
+            results,
+            [game for gain in comparison.gains for game in gain.of.games],
+            "gains",
+            "What SN adds, all else equal, by game",
+            "the arm without SN whose other settings are the same",
+        ),
+        *learning_curves(results),
+    ]
     charts += sample_efficiency_chart(results)
     pooled = _pooled(results, comparison)
     if pooled is not None and sum(pooled.counts) > 1:  # one run has no distribution
@@ -42,12 +53,22 @@ def figures(results: Results, comparison: Comparison) -> list[Chart]:
     return charts
 
 
-def _compared(results: Results, comparison: Comparison) -> list[Chart]:
-    """Differences by game."""
+def _compared(
+    results: Results, games: Sequence[GameComparison], name: str, title: str, other: str
+) -> list[Chart]:
+    """Draws differences by game.
+
+    Args:
+        results: The runs.
+        games: What was compared.
+        name: Of the figure's files.
+        title: What it shows.
+        other: What arms were compared with.
+    """
     panels = []
     for env in results.envs:
         rows = []
-        for game in (game for game in comparison.games if game.env == env):
+        for game in (game for game in games if game.env == env):
             n = f"{game.test.seeds[0]} and {game.test.seeds[1]}"
             gap, note = game.difference, f"{p_equals(game.p)}, {game.finding}"
             place = results.arms.index(game.arm)
@@ -56,17 +77,15 @@ def _compared(results: Results, comparison: Comparison) -> list[Chart]:
             panels.append(IntervalPanel(env, tuple(rows)))
     if not panels:
         return []
-    counts = [n for game in comparison.games for n in game.test.seeds]
-    tests = f"{len(comparison.games)} {'test' if len(comparison.games) == 1 else 'tests'}"
+    counts = [n for game in games for n in game.test.seeds]
+    tests = f"{len(games)} {'test' if len(games) == 1 else 'tests'}"
     caption = (
-        f"Mean return of the final evaluation, less that of {comparison.baseline}; right of the "
-        f"line is better. Bars: {BOOTSTRAP}; {runs_words(counts)}. Test: "
-        f"permutation of the runs' labels, two-sided, p adjusted by Holm for {tests}."
-        f"{few_seeds(counts)}"
+        f"Mean return of the final evaluation, less that of {other}; right of the line is better. "
+        f"Bars: {BOOTSTRAP}; {runs_words(counts)}. Test: permutation of the runs' labels, "
+        f"two-sided, p adjusted by Holm for {tests}.{few_seeds(counts)}"
     )
-    title = "How much better, by game"
     label = "difference of mean return"
-    return [IntervalChart("differences", title, caption, label, tuple(panels), 0.0)]
+    return [IntervalChart(name, title, caption, label, tuple(panels), 0.0)]
 
 
 @dataclass(frozen=True)

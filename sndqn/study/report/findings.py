@@ -1,4 +1,4 @@
-"""The tables of what was found: arm by arm, and game by game."""
+"""The tables of what was found: arm by arm, SN where all else is equal, and game by game."""
 
 from collections.abc import Callable
 from typing import Any
@@ -57,6 +57,43 @@ def arms_caption(comparison: Comparison) -> str:
         f"Intervals: {BOOTSTRAP}. p: permutation of the runs' labels within games, two-sided, "
         f"adjusted by Holm for {tests} {'test' if tests == 1 else 'tests'}; below 0.05 counts as "
         f"found. n: runs of all games, {seeds_words(counts)} of each.{few_seeds(counts)}"
+    )
+
+
+def gain_rows(results: Results, comparison: Comparison) -> list[dict[str, Any]]:
+    """Returns a row for each arm with SN and the arm without that is otherwise the same."""
+    return [
+        {
+            "arm": gain.of.arm,
+            "place": results.arms.index(gain.of.arm),
+            "base": gain.of.base,
+            "games": len(gain.of.games),
+            "gain": _interval(gain.of.difference, number),
+            "p": p_words(gain.of.p),
+            "finding": gain.of.finding,
+            "more": "–" if gain.more is None else _interval(gain.more, number),
+            "first": "–" if gain.first is None else gain.first.arm,
+        }
+        for gain in comparison.gains
+    ]
+
+
+def gains_caption(comparison: Comparison) -> str:
+    """Says what the numbers of `gain_rows` are."""
+    counts = [n for gain in comparison.gains for game in gain.of.games for n in game.test.seeds]
+    games = max((len(gain.of.games) for gain in comparison.gains), default=0)
+    unit = (
+        "mean return"
+        if games < 2
+        else f"IQM of the {comparison.scale.name}, on one game of mean return"
+    )
+    tests = len(comparison.gains)
+    return (
+        f"Each arm with SN less the arm without SN whose other settings are the same, in {unit}. "
+        f"More: how much more SN gains there than in the arm that is named, the interaction of SN "
+        f"with what differs between the two. Intervals: {BOOTSTRAP}. p: permutation of the runs' "
+        f"labels within games, two-sided, adjusted by Holm for {tests} "
+        f"{'test' if tests == 1 else 'tests'}.{few_seeds(counts)}"
     )
 
 

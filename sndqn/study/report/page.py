@@ -21,7 +21,14 @@ from markupsafe import Markup
 from sndqn.study.report import svg
 from sndqn.study.report.charts import Chart, LineChart, LinePanel, number
 from sndqn.study.report.compare import Comparison
-from sndqn.study.report.findings import arm_rows, arms_caption, game_rows, games_caption
+from sndqn.study.report.findings import (
+    arm_rows,
+    arms_caption,
+    gain_rows,
+    gains_caption,
+    game_rows,
+    games_caption,
+)
 from sndqn.study.report.tables import (
     differing_table,
     notes_of,
@@ -81,6 +88,8 @@ def render(
         notes=notes_of(results),
         arms=arm_rows(results, comparison),
         arms_caption=arms_caption(comparison),
+        gains=gain_rows(results, comparison),
+        gains_caption=gains_caption(comparison),
         games=game_rows(results, comparison),
         games_caption=games_caption(comparison),
         baseline=comparison.baseline,

@@ -1,6 +1,6 @@
 """What a reader learns in a minute: which arm is better, by how much, how surely, on which game."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sndqn.study.bootstrap import Estimate
@@ -125,7 +125,7 @@ def _details(comparison: Comparison, best: ArmComparison, seeds: str) -> list[st
             f"With {seeds} seeds even the clearest difference has {p_equals(least)} in one "
             "game: train more seeds."
         )
-    sentences += _by_game(best)
+    sentences += [*_by_game(best), *_all_else_equal(comparison)]
     warning = few_seeds([n for game in best.games for n in game.test.seeds]).strip()
     return [*sentences, warning] if warning else sentences
 
@@ -168,12 +168,25 @@ def _by_game(best: ArmComparison) -> list[str]:
         return []
     if not any(game.finding in ("better", "worse") for game in best.games):
         return ["No game decides it by itself."]
+    found = _found_in([(game.env, game.finding) for game in best.games])
+    return [f"Game by game, {best.arm} is {found}."]
+
+
+def _all_else_equal(comparison: Comparison) -> list[str]:
+    if not comparison.gains:
+        return []
+    found = _found_in([(gain.of.arm, gain.of.finding) for gain in comparison.gains])
+    return [f"With SN against the same without: {found}."]
+
+
+def _found_in(findings: Sequence[tuple[str, Finding]]) -> str:
+    """Writes where something is better, worse, and not decided."""
     parts = []
-    for finding, words in (("better", "better in"), ("worse", "worse in")):
-        envs = [game.env for game in best.games if game.finding == finding]
-        if envs:
-            parts.append(f"{words} {joined(envs)}")
-    open_ = [game.env for game in best.games if game.finding not in ("better", "worse")]
-    if open_:
-        parts.append(f"not decided in {joined(open_)}")
-    return [f"Game by game, {best.arm} is {'; '.join(parts)}."]
+    for finding in ("better", "worse"):
+        names = [name for name, found in findings if found == finding]
+        if names:
+            parts.append(f"{finding} in {joined(names)}")
+    undecided = [name for name, found in findings if found not in ("better", "worse")]
+    if undecided:
+        parts.append(f"not decided in {joined(undecided)}")
+    return "; ".join(parts)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_runs import make_run, make_study
+from made_runs import make_factorial, make_run, make_study
 
 from sndqn.study import statistics
 from sndqn.study.bootstrap import estimate
@@ -18,9 +18,9 @@ from sndqn.study.significance import holm, permutation_test
 GAMES = ["MinAtar/Breakout", "MinAtar/Asterix"]
 
 
-def compared(folder: Path) -> tuple[Results, Comparison]:
+def compared(folder: Path, against: str | None = None) -> tuple[Results, Comparison]:
     results = read_results([folder])
-    return results, compare(results)
+    return results, compare(results, against)
 
 
 def test_the_numbers_are_those_of_the_statistics(tmp_path: Path) -> None:
@@ -142,3 +142,42 @@ def test_a_game_that_one_arm_lacks_is_not_compared(tmp_path: Path) -> None:
     make_run(tmp_path / "more", GAMES[1], points=2, sn_layers="-2")
     _, comparison = compared(tmp_path)
     assert [game.env for game in comparison.games] == GAMES[:1]
+
+
+@pytest.mark.parametrize("games", [GAMES[:1], GAMES])
+def test_sn_is_compared_with_the_same_settings_without(tmp_path: Path, games: list[str]) -> None:
+    results, comparison = compared(make_factorial(tmp_path, games, cold=0.0, hot=8.0))
+    cold, hot = comparison.gains
+    assert (cold.of.arm, cold.of.base) == ("SN -2, lr 0.0001", "plain, lr 0.0001")
+    assert (hot.of.arm, hot.of.base) == ("SN -2, lr 0.001", "plain, lr 0.001")
+    assert (cold.of.finding, hot.of.finding) == ("undecided", "better")
+    assert (cold.first, cold.more, hot.first) == (None, None, cold.of)
+    aggregate = statistics.iqm if len(games) > 1 else statistics.mean
+    four = [comparison.scaled[arm] for c in (hot.of, cold.of) for arm in (c.arm, c.base)]
+    assert hot.more == statistics.interaction(*four, aggregate, replicates=10_000)
+    details = verdict(results, comparison).details
+    assert (
+        "With SN against the same without: better in SN -2, lr 0.001; not decided in "
+        "SN -2, lr 0.0001." in details
+    )
+
+
+def test_one_arm_without_sn_is_the_baseline_of_all_and_needs_no_second_table(
+    tmp_path: Path,
+) -> None:
+    _, comparison = compared(make_study(tmp_path, GAMES, 3, points=2))
+    assert comparison.gains == ()
+
+
+def test_an_arm_whose_settings_no_arm_without_sn_has_is_compared_with_the_baseline_alone(
+    tmp_path: Path,
+) -> None:
+    make_run(tmp_path / "a", score=5.0, points=2, sn_layers="none", learning_rate=1e-3)
+    make_run(tmp_path / "b", score=5.0, points=2, sn_layers="none", learning_rate=1e-4)
+    make_run(tmp_path / "c", score=6.0, points=2, sn_layers="-2", learning_rate=1e-4)
+    make_run(tmp_path / "d", score=7.0, points=2, sn_layers="-2", learning_rate=1e-2)
+    _, comparison = compared(tmp_path)
+    assert comparison.baseline == "plain, lr 0.0001"
+    assert comparison.gains == ()
+    _, comparison = compared(tmp_path, "plain, lr 0.001")
+    assert [gain.of.arm for gain in comparison.gains] == ["SN -2, lr 0.0001"]

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from made_runs import make_evaluation, make_run, make_study
+from made_runs import make_evaluation, make_factorial, make_run, make_study
 
 from sndqn.errors import ConfigError, RunFolderError
 from sndqn.study.report import write_report
@@ -337,3 +337,13 @@ def test_numbers_for_people() -> None:
     ]
     assert nice_ticks(0, 1, 5) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     assert nice_ticks(-210, 15, 4) == pytest.approx([-200, -100, 0])
+
+
+def test_what_sn_adds_with_all_else_equal_has_a_table_and_a_figure(tmp_path: Path) -> None:
+    path, _ = write_report([make_factorial(tmp_path, GAMES, 0.0, 8.0)], formats=["html", "csv"])
+    page = Page(path.read_text())
+    assert "SN, all else equal" in page.text()
+    rows = list(csv.reader((tmp_path / "gains.csv").read_text().splitlines()))
+    assert len(rows) == 1 + 2 * len(GAMES)
+    plain, _ = write_report([make_study(tmp_path / "one", GAMES, 3, points=2)])
+    assert "SN, all else equal" not in Page(plain.read_text()).text()
