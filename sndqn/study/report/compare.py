@@ -242,9 +242,14 @@ def _gains(
             gains.append(Gain(pair))
             continue
         measured, aggregate = (on_one_scale, iqm) if len(envs) > 1 else (scores, mean)
-        four = (pair.arm, pair.base, first.arm, first.base)
-        samples = [_only(measured[arm], envs) for arm in four]
-        more = interaction(*samples, aggregate, replicates=REPLICATES)
+        more = interaction(
+            _only(measured[pair.arm], envs),
+            _only(measured[pair.base], envs),
+            _only(measured[first.arm], envs),
+            _only(measured[first.base], envs),
+            aggregate,
+            replicates=REPLICATES,
+        )
         gains.append(Gain(pair, first, more))
     return tuple(gains)
 
