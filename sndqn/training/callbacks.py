@@ -288,9 +288,9 @@ class EvaluationCallback(StatefulCallback):
     def set_state(self, tensors: Mapping[str, Tensor], data: Mapping[str, Any]) -> None:
         """Takes what `get_state` returned."""
         self.best_state, self.next_at = dict(tensors), data["next_at"]
-        self.curve = [(step, returns, lengths) for step, returns, lengths in data.get("curve", [])]
+        self.curve = [(step, returns, lengths) for step, returns, lengths in data["curve"]]
         if data["best_return"] is not None:
-            self.best_return, self.best_step = data["best_return"], data.get("best_step")
+            self.best_return, self.best_step = data["best_return"], data["best_step"]
 
 
 class EnvChanges(StatefulCallback):

@@ -198,7 +198,8 @@ class Network(Section):
     heading = "network"
 
     torso: Literal["auto", "mlp", "nature_cnn", "der_cnn", "minatar_cnn", "impala_cnn"] = "auto"
-    """Network before the head; auto takes what fits the observations."""
+    """Network before the head; auto takes nature_cnn for images from 36x36, minatar_cnn for
+    smaller ones, mlp for the rest."""
     features_dim: Int | None = Field(None, ge=0, le=MAX_SIZE)
     """Units of the torso's last layer: 512 (nature_cnn), 256 (der_cnn, impala_cnn), 128
     (minatar_cnn), 0 (mlp); 0 leaves it out."""
