@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evidence_details import PERCENTILE, diagnostics_table, measures_table
+from evidence_details import HIDDEN, PERCENTILE, diagnostics_table, measures_table
 from evidence_tables import interval, spread, table, titled
 
 from sndqn.study.scores import normalised
@@ -172,7 +172,7 @@ def stage_c(folder: Path) -> Claim:
         means = {arm: statistics.fmean(study.values(game, arm)) for arm in STAGE_C_ARMS}
         sigma = {
             arm: [
-                max(peaks["target_sigma_after_sync"].values())
+                peaks["target_sigma_after_sync"][HIDDEN]
                 for peaks in study.values(game, arm, "layer_peaks")
             ]
             for arm in STAGE_C_ARMS[1:]

@@ -117,7 +117,11 @@ def stage_c_runs(sigma: float, torch_score: float) -> list[dict[str, Any]]:
             "seed": seed,
             "last_tenth": score,
             "layer_peaks": {
-                "target_sigma_after_sync": {"q_net.0": sigma if arm == "torch-sn" else 1.0}
+                "target_sigma_after_sync": {
+                    "features_extractor.cnn.0": 12.0,  # no SN on it
+                    "features_extractor.linear.0": sigma if arm == "torch-sn" else 1.0,
+                    "q_net.0": 12.0,
+                }
             },
         }
         for game in GAMES
