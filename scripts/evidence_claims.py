@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from evidence_details import HIDDEN, PERCENTILE, diagnostics_table, measures_table
 from evidence_tables import interval, spread, table, titled
 
+from sndqn.study.report.words import p_words
 from sndqn.study.scores import normalised
 from sndqn.study.significance import holm, permutation_tests
 from sndqn.study.statistics import difference, interaction, mean
@@ -132,7 +133,7 @@ def stage_b(folder: Path) -> Claim:
             with_sn = {game: arms[f"{corner}-sn-2"][game]}
             without = {game: arms[f"{corner}-none"][game]}
             gain = difference(with_sn, without, mean, **PERCENTILE)
-            row += [interval(gain), f"{p[corner, game]:.3f}"]
+            row += [interval(gain), p_words(p[corner, game])]
         rows.append(row)
     whole = interaction(
         arms["hot-sn-2"], arms["hot-none"], arms["good-sn-2"], arms["good-none"], **PERCENTILE
