@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from evidence_details import HIDDEN, PERCENTILE, diagnostics_table, measures_table
 from evidence_tables import interval, spread, table, titled
 
+from sndqn.study.bootstrap import estimate
 from sndqn.study.report.words import p_words
 from sndqn.study.scores import normalised
 from sndqn.study.significance import holm, permutation_tests
@@ -22,13 +23,15 @@ BROKEN_SIGMA = 2.0  # H7: the target's σ after a sync, above which SN is broken
 
 STAGE_B = """Arms: learning rate 2.15e-4 and ε 3.2e-4 (good), 1e-3 and 1e-4 (hot), each with SN on
 -2 and without; else `minatar/dqn-adam`, 1M steps. Score: training's return over the last 10 % of
-the steps, mean ± standard deviation over seeds, and their number. [Data](stage-b.json),
+the steps, mean ± standard deviation over seeds, and their number; in the last row the mean over
+games, normalised so that random play is 0 and the published DQN at 5M steps 1, and its 95 %
+interval. [Data](stage-b.json),
 [design](stage-b.yaml).
 
 {scores}
 
-What SN gains, normalised so that random play is 0 and the published DQN 1, with 95 % intervals; p
-of a permutation test, Holm over the {tests} of them.
+What SN gains, normalised in the same way, with 95 % intervals; p of a permutation test, Holm over
+the {tests} of them.
 
 {gains}
 
@@ -149,8 +152,14 @@ def stage_b(folder: Path) -> Claim:
         scores=table(
             ["game", *STAGE_B_ARMS],
             [
-                [titled(game), *(spread(study.values(game, arm)) for arm in STAGE_B_ARMS)]
-                for game in games
+                *(
+                    [titled(game), *(spread(study.values(game, arm)) for arm in STAGE_B_ARMS)]
+                    for game in games
+                ),
+                [
+                    "all, normalised",
+                    *(interval(estimate(mean, a, **PERCENTILE)) for a in arms.values()),
+                ],
             ],
         ),
         tests=len(p),

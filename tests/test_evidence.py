@@ -2,6 +2,7 @@
 
 import json
 import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ RUNS = sorted((EVIDENCE / "stage-a").glob("*.json"))
 sys.path.insert(0, str(ROOT / "scripts"))
 import evidence_page  # noqa: E402
 import stage_a  # noqa: E402
+from evidence_claims import STAGE_B_ARMS  # noqa: E402
 
 
 def test_the_page_is_what_its_command_writes(tmp_path: Path) -> None:
@@ -146,10 +148,23 @@ def test_results_have_the_scores_of_the_studies_of_atari(game: str) -> None:
         assert all(run["commit"] for run in found)
 
 
+def test_results_have_the_scores_of_stage_b() -> None:
+    runs = json.loads((EVIDENCE / "stage-b.json").read_text())["runs"]
+    page = (ROOT / "docs" / "results.md").read_text()
+    rows = re.findall(r"^\| (MinAtar/\w+) \| (.*) \|$", page, re.M)
+    assert len(rows) == 3
+    for game, scores in rows:
+        for arm, cell in zip(STAGE_B_ARMS, scores.split(" | "), strict=True):
+            means = [r["mean"] for r in runs if (r["env"], r["arm"]) == (game, arm)]
+            mean, spread = statistics.fmean(means), statistics.stdev(means)
+            assert f"{mean:.1f} ± {spread:.1f}" == cell.strip("*")
+
+
 def test_agents_that_ship_have_the_scores_of_their_study() -> None:
     for path in (ROOT / "agents").rglob("seeds.json"):
         seeds = json.loads(path.read_text())
         runs = json.loads((EVIDENCE / f"{seeds['study']}.json").read_text())["runs"]
-        game = path.relative_to(ROOT / "agents").parts[0]
-        found = [r for r in runs if r["env"].startswith(game) and r["arm"] == seeds["arm"]]
+        game = path.parent.parent.relative_to(ROOT / "agents").as_posix()
+        of_arm = [run for run in runs if run["arm"] == seeds["arm"]]
+        found = [run for run in of_arm if run["env"].rsplit("-v", 1)[0] == game]
         assert seeds["scores"] == {str(run["seed"]): run["mean"] for run in found}
