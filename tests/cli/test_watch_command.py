@@ -53,7 +53,7 @@ def test_an_agent_file_is_watched_with_its_games_changed(
     ("typed", "told"),
     [
         (["CartPole"], "CartPole/sn plays"),
-        (["MinAtar/Breakout"], "MinAtar/Breakout/plain plays"),
+        (["MinAtar/Breakout"], "MinAtar/Breakout/sn plays"),
         (["MinAtar/Freeway"], "none ships for this: random actions in MinAtar/Freeway"),
         (["CartPole", "--env-kwargs", "{sutton_barto_reward: true}"], "random actions in CartPole"),
     ],
